@@ -1,0 +1,31 @@
+# `make help` lists the targets. CARGO_TARGET_DIR, CARGO and BULKHEAD_CACHE are respected.
+
+CARGO ?= cargo
+DEMO  ?= run
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint fmt bench
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install what is missing: PostgreSQL, MariaDB, Redis, mongod, libclang
+	@scripts/setup.sh
+
+demo: setup ## four private databases and the sidecar, with requests to try (DEMO=once: try them and exit)
+	@CARGO='$(CARGO)' scripts/demo.sh '$(DEMO)'
+
+test: setup ## every test, on real servers
+	$(CARGO) test
+
+lint: setup ## formatting, clippy, licences and sources of the dependencies
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets -- -D warnings
+	@$(CARGO) deny --version >/dev/null 2>&1 || $(CARGO) install cargo-deny --locked
+	$(CARGO) deny check bans licenses sources
+
+fmt: ## format the code
+	$(CARGO) fmt
+
+bench: setup ## measurements beside the drivers and a bare handler, as a Markdown table
+	$(CARGO) bench --bench gate

@@ -1,0 +1,175 @@
+//! The closed set of error codes, and the public face of every error.
+//!
+//! Each stage has its own error type whose `Display` is for the operator's log. What a caller sees is a
+//! [`Problem`], made through [`PublicError`], which has no default: a stage must choose its code and words.
+
+use crate::operation::Store;
+
+/// Every code a caller can receive (DESIGN §3), with its HTTP status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Code {
+    RequestInvalid,
+    StatementUnparsable,
+    AuthMissing,
+    AuthInvalid,
+    AuthExpired,
+    AuthRevoked,
+    PolicyDenied,
+    PolicyWrongStore,
+    PolicyUnknownObject,
+    PolicyForbiddenStatement,
+    RouteUnknown,
+    StoreNotConfigured,
+    TransactionNotFound,
+    TransactionExpired,
+    StoreConflict,
+    RequestTooLarge,
+    RequestMediaType,
+    StoreError,
+    RateLimitExceeded,
+    StoreUnavailable,
+    PoolExhausted,
+    Draining,
+    StoreTimeout,
+}
+
+impl Code {
+    pub const ALL: [Self; 23] = [
+        Self::RequestInvalid,
+        Self::StatementUnparsable,
+        Self::AuthMissing,
+        Self::AuthInvalid,
+        Self::AuthExpired,
+        Self::AuthRevoked,
+        Self::PolicyDenied,
+        Self::PolicyWrongStore,
+        Self::PolicyUnknownObject,
+        Self::PolicyForbiddenStatement,
+        Self::RouteUnknown,
+        Self::StoreNotConfigured,
+        Self::TransactionNotFound,
+        Self::TransactionExpired,
+        Self::StoreConflict,
+        Self::RequestTooLarge,
+        Self::RequestMediaType,
+        Self::StoreError,
+        Self::RateLimitExceeded,
+        Self::StoreUnavailable,
+        Self::PoolExhausted,
+        Self::Draining,
+        Self::StoreTimeout,
+    ];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RequestInvalid => "request.invalid",
+            Self::StatementUnparsable => "statement.unparsable",
+            Self::AuthMissing => "auth.missing",
+            Self::AuthInvalid => "auth.invalid",
+            Self::AuthExpired => "auth.expired",
+            Self::AuthRevoked => "auth.revoked",
+            Self::PolicyDenied => "policy.denied",
+            Self::PolicyWrongStore => "policy.wrong_store",
+            Self::PolicyUnknownObject => "policy.unknown_object",
+            Self::PolicyForbiddenStatement => "policy.forbidden_statement",
+            Self::RouteUnknown => "route.unknown",
+            Self::StoreNotConfigured => "store.not_configured",
+            Self::TransactionNotFound => "transaction.not_found",
+            Self::TransactionExpired => "transaction.expired",
+            Self::StoreConflict => "store.conflict",
+            Self::RequestTooLarge => "request.too_large",
+            Self::RequestMediaType => "request.media_type",
+            Self::StoreError => "store.error",
+            Self::RateLimitExceeded => "rate_limit.exceeded",
+            Self::StoreUnavailable => "store.unavailable",
+            Self::PoolExhausted => "pool.exhausted",
+            Self::Draining => "draining",
+            Self::StoreTimeout => "store.timeout",
+        }
+    }
+
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::RequestInvalid | Self::StatementUnparsable => 400,
+            Self::AuthMissing | Self::AuthInvalid | Self::AuthExpired | Self::AuthRevoked => 401,
+            Self::PolicyDenied
+            | Self::PolicyWrongStore
+            | Self::PolicyUnknownObject
+            | Self::PolicyForbiddenStatement => 403,
+            Self::RouteUnknown | Self::StoreNotConfigured | Self::TransactionNotFound => 404,
+            Self::StoreConflict => 409,
+            Self::TransactionExpired => 410,
+            Self::RequestTooLarge => 413,
+            Self::RequestMediaType => 415,
+            Self::StoreError => 422,
+            Self::RateLimitExceeded => 429,
+            Self::StoreUnavailable | Self::PoolExhausted | Self::Draining => 503,
+            Self::StoreTimeout => 504,
+        }
+    }
+
+    /// One short sentence, the same for every occurrence (RFC 9457 `title`).
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::RequestInvalid => "the request is not valid",
+            Self::StatementUnparsable => "the statement could not be understood",
+            Self::AuthMissing => "no API key was sent",
+            Self::AuthInvalid => "the API key is not valid",
+            Self::AuthExpired => "the API key has expired",
+            Self::AuthRevoked => "the API key was revoked",
+            Self::PolicyDenied => "the policy does not grant this",
+            Self::PolicyWrongStore => "the object lives in another store",
+            Self::PolicyUnknownObject => "the policy does not know this object",
+            Self::PolicyForbiddenStatement => "this statement is never allowed",
+            Self::RouteUnknown => "there is no such route",
+            Self::StoreNotConfigured => "this store is not configured",
+            Self::TransactionNotFound => "there is no such transaction",
+            Self::TransactionExpired => "the transaction has expired",
+            Self::StoreConflict => "the statement conflicts with the data or another transaction",
+            Self::RequestTooLarge => "the request is too large",
+            Self::RequestMediaType => "the request must be JSON",
+            Self::StoreError => "the database refused the statement",
+            Self::RateLimitExceeded => "too many requests",
+            Self::StoreUnavailable => "the database cannot be reached",
+            Self::PoolExhausted => "no database connection became free in time",
+            Self::Draining => "the sidecar is shutting down",
+            Self::StoreTimeout => "the statement took too long and was cancelled",
+        }
+    }
+}
+
+/// What a caller is told: a stable code, what to do, and the members that code needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    pub code: Code,
+    /// What happened to this request and what to do about it; never a cause from inside.
+    pub detail: String,
+    /// `policy.wrong_store`: the store to ask.
+    pub lives_in: Option<Store>,
+    /// The objects that the refusal is about, as the statement named them.
+    pub objects: Vec<String>,
+    /// PostgreSQL's and MySQL's SQLSTATE, for the caller's own statement.
+    pub sqlstate: Option<String>,
+    /// MySQL's errno or MongoDB's code.
+    pub errno: Option<i64>,
+    pub retry_after_ms: Option<u64>,
+}
+
+impl Problem {
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self {
+            code,
+            detail: detail.into(),
+            lives_in: None,
+            objects: Vec::new(),
+            sqlstate: None,
+            errno: None,
+            retry_after_ms: None,
+        }
+    }
+}
+
+/// The public face of a stage's error. No default: a stage must say what a caller may know.
+pub trait PublicError: std::error::Error {
+    fn problem(&self) -> Problem;
+}

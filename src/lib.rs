@@ -1,0 +1,27 @@
+//! Bulkhead: a data-access proxy sidecar in front of PostgreSQL, MySQL, MongoDB and Redis.
+//!
+//! The modules stand in the order in which a request meets them; `gate` is the pipeline that calls them.
+
+pub mod operation;
+pub mod reply;
+
+pub mod config;
+pub mod error;
+pub mod system;
+
+pub mod wire;
+
+pub mod authenticate;
+pub mod classify;
+pub mod decide;
+pub mod execute;
+pub mod limit;
+
+pub mod gate;
+pub mod record;
+
+pub mod accept;
+
+pub mod command;
+pub mod dev;
+pub mod schema;

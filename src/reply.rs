@@ -1,0 +1,65 @@
+//! The protocol-free answer: columns, rows, values.
+//!
+//! An executor decodes a driver's row into borrowed [`Value`]s and hands them to a [`RowSink`], which writes
+//! the front door's format; no tree of values stands between the two.
+
+use std::borrow::Cow;
+
+/// One result column. `database_type` is the server's own name for it (`int8`, `DECIMAL`, `timestamptz`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    pub name: String,
+    pub database_type: Cow<'static, str>,
+}
+
+/// One value, exact. Borrowed from the driver's row wherever that is possible.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value<'a> {
+    Null,
+    Bool(bool),
+    /// Integers of at most 32 bits.
+    Int(i64),
+    /// 64-bit integers, which JSON numbers cannot be trusted with.
+    BigInt(i64),
+    BigUint(u64),
+    Float(f32),
+    Double(f64),
+    /// `numeric` or `DECIMAL` in its canonical decimal text (also `NaN`, `Infinity`, `-Infinity`).
+    Decimal(Cow<'a, str>),
+    Text(Cow<'a, str>),
+    Bytes(Cow<'a, [u8]>),
+    /// RFC 3339 text; without a zone no `Z`.
+    Temporal(Cow<'a, str>),
+    /// JSON text as the server holds it, put into the reply as it is.
+    Json(Cow<'a, str>),
+    Array(Vec<Self>),
+}
+
+/// Why a sink takes no more.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SinkError {
+    #[error("two columns are called `{0}`")]
+    DuplicateColumn(String),
+    #[error("the result has more than {0} rows")]
+    RowsMax(u64),
+    #[error("the result is larger than {0} bytes")]
+    BytesMax(usize),
+}
+
+/// Takes a result as it arrives. `columns` is called once, before the first row.
+pub trait RowSink: Send {
+    fn columns(&mut self, columns: &[Column]) -> Result<(), SinkError>;
+    /// Starts a row; `value` follows once for each column, in order.
+    fn start_row(&mut self) -> Result<(), SinkError>;
+    fn value(&mut self, value: &Value<'_>) -> Result<(), SinkError>;
+    fn end_row(&mut self) -> Result<(), SinkError>;
+}
+
+/// What is known when a SQL statement has ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Rows inserted, updated or deleted; for a query, rows returned.
+    pub rows_affected: u64,
+    /// MySQL's AUTO_INCREMENT value, where there is one.
+    pub last_insert_id: Option<u64>,
+}
