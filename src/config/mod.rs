@@ -1,0 +1,248 @@
+//! File and environment → typed configuration, every fault reported at once.
+//!
+//! Each key has a default that suits a laptop. The pattern's variables (`POSTGRES_HOST`, `MYSQL_USER`,
+//! `MONGODB_URI`, `REDIS_URL`, …) override the file, and configure a store the file does not name.
+
+mod reader;
+mod stores;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use toml::de::DeTable;
+
+use crate::execute::mongodb::MongoSettings;
+use crate::execute::redis::RedisSettings;
+use crate::execute::settings::SqlStoreSettings;
+pub use reader::{Environment, Fault};
+use reader::{Reader, Section};
+
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub server: Server,
+    pub admin: Admin,
+    /// The policy: one file, or a directory of them.
+    pub policy: PathBuf,
+    pub auth: Auth,
+    /// The sidecar's own PostgreSQL connection: keys, audit, overrides.
+    pub system: SqlStoreSettings,
+    pub stores: Stores,
+    pub log: Log,
+}
+
+/// The data listener and what it bounds.
+#[derive(Debug, Clone)]
+pub struct Server {
+    pub listen: SocketAddr,
+    pub tls: Option<ListenerTls>,
+    /// Runtime threads.
+    pub threads: usize,
+    pub body_bytes_max: usize,
+    /// Bytes of a reply that is not streamed.
+    pub reply_bytes_max: usize,
+    /// Rows of a reply that is not streamed, unless the request asks for fewer.
+    pub rows_max: u64,
+    pub connections_max: usize,
+    /// How long a client may take to send a request's headers, and then its body.
+    pub receive_timeout_ms: u64,
+    /// How long requests in flight may take to finish after SIGTERM.
+    pub drain_grace_ms: u64,
+}
+
+#[derive(Debug, Clone)]
+pub struct ListenerTls {
+    pub cert_file: PathBuf,
+    pub key_file: PathBuf,
+}
+
+/// The admin listener: metrics and health.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    pub listen: SocketAddr,
+}
+
+#[derive(Debug, Clone)]
+pub struct Auth {
+    /// How old a cached key may be before it is looked up again: the bound on a revocation's delay.
+    pub cache_ttl_ms: u64,
+    /// How long a known key keeps working while PostgreSQL is away.
+    pub stale_max_s: u64,
+}
+
+/// A store without a section is not configured.
+#[derive(Debug, Clone, Default)]
+pub struct Stores {
+    pub postgres: Option<SqlStoreSettings>,
+    pub mysql: Option<SqlStoreSettings>,
+    pub mongodb: Option<MongoSettings>,
+    pub redis: Option<RedisSettings>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Log {
+    pub format: LogFormat,
+    /// A `tracing` filter, such as `info` or `bulkhead=debug`.
+    pub filter: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    Json,
+    Text,
+}
+
+/// Every fault of a configuration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+pub struct Faults(pub Vec<Fault>);
+
+impl Config {
+    /// Reads `path` and the process's environment.
+    pub fn load(path: &Path) -> Result<Self, Faults> {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            Faults(vec![Fault {
+                place: path.display().to_string(),
+                message: format!("cannot be read: {error}"),
+            }])
+        })?;
+        Self::parse(path, &text, &|name| std::env::var(name).ok())
+    }
+
+    /// `path` names the file in faults and anchors relative paths.
+    pub fn parse(path: &Path, text: &str, environment: Environment<'_>) -> Result<Self, Faults> {
+        let mut reader = Reader::new(path, text, environment);
+        let (table, errors) = DeTable::parse_recoverable(text);
+        for error in errors {
+            reader.fault(error.span().unwrap_or_default(), error.message());
+        }
+        let mut root = reader.root(&table);
+        let server = server(&mut reader, &mut root);
+        let admin = admin(&mut reader, &mut root);
+        let policy = policy(&mut reader, &mut root);
+        let auth = auth(&mut reader, &mut root);
+        let (stores, system) = stores::read(&mut reader, &mut root);
+        let log = log(&mut reader, &mut root);
+        reader.finish(root);
+        match (policy, system) {
+            (Some(policy), Some(system)) if reader.faults.is_empty() => Ok(Self {
+                server,
+                admin,
+                policy,
+                auth,
+                system,
+                stores,
+                log,
+            }),
+            _ => Err(Faults(reader.faults)),
+        }
+    }
+}
+
+fn server(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Server {
+    let mut section = reader.section(root, "server");
+    let mut tls = reader.section(&mut section, "tls");
+    let listener_tls = listener_tls(reader, &mut tls);
+    reader.finish(tls);
+    let server = Server {
+        listen: listen(reader, &mut section, 8080),
+        tls: listener_tls,
+        threads: reader.integer(&mut section, "threads", 1..=256, 2) as usize,
+        body_bytes_max: reader.integer(&mut section, "body_bytes_max", 1024..=1 << 30, 64 << 20)
+            as usize,
+        reply_bytes_max: reader.integer(&mut section, "reply_bytes_max", 1024..=1 << 32, 64 << 20)
+            as usize,
+        rows_max: reader.integer(&mut section, "rows_max", 1..=1 << 40, 100_000),
+        connections_max: reader.integer(&mut section, "connections_max", 1..=1 << 20, 4096)
+            as usize,
+        receive_timeout_ms: reader.integer(
+            &mut section,
+            "receive_timeout_ms",
+            10..=3_600_000,
+            30_000,
+        ),
+        drain_grace_ms: reader.integer(&mut section, "drain_grace_ms", 0..=3_600_000, 25_000),
+    };
+    reader.finish(section);
+    server
+}
+
+fn listener_tls(reader: &mut Reader<'_>, section: &mut Section<'_>) -> Option<ListenerTls> {
+    let cert_file = reader.path(section, "cert_file");
+    let key_file = reader.path(section, "key_file");
+    if !section.is_present() {
+        return None;
+    }
+    if let (Some(cert_file), Some(key_file)) = (cert_file, key_file) {
+        return Some(ListenerTls {
+            cert_file,
+            key_file,
+        });
+    }
+    reader.missing(
+        section,
+        "[server.tls] needs both `cert_file` and `key_file`",
+    );
+    None
+}
+
+fn listen(reader: &mut Reader<'_>, section: &mut Section<'_>, port: u16) -> SocketAddr {
+    let default = SocketAddr::from(([127, 0, 0, 1], port));
+    let Some(text) = reader.string(section, "listen") else {
+        return default;
+    };
+    text.parse().unwrap_or_else(|_| {
+        reader.missing(
+            section,
+            format!("`listen` is `{text}`; it must be an address and a port, as `{default}`"),
+        );
+        default
+    })
+}
+
+fn admin(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Admin {
+    let mut section = reader.section(root, "admin");
+    let admin = Admin {
+        listen: listen(reader, &mut section, 9090),
+    };
+    reader.finish(section);
+    admin
+}
+
+fn policy(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Option<PathBuf> {
+    let mut section = reader.section(root, "policy");
+    let path = reader.path(&mut section, "path");
+    if path.is_none() {
+        reader.missing(
+            &section,
+            "no policy is named; add [policy] with `path = \"policy.toml\"` (a file or a directory)",
+        );
+    }
+    reader.finish(section);
+    path
+}
+
+fn auth(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Auth {
+    let mut section = reader.section(root, "auth");
+    let auth = Auth {
+        cache_ttl_ms: reader.integer(&mut section, "cache_ttl_ms", 0..=60_000, 1000),
+        stale_max_s: reader.integer(&mut section, "stale_max_s", 0..=86_400, 300),
+    };
+    reader.finish(section);
+    auth
+}
+
+fn log(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Log {
+    let mut section = reader.section(root, "log");
+    let formats = [("json", LogFormat::Json), ("text", LogFormat::Text)];
+    let log = Log {
+        format: reader.choice(&mut section, "format", &formats, LogFormat::Json),
+        filter: reader
+            .string(&mut section, "filter")
+            .unwrap_or_else(|| "info".into()),
+    };
+    reader.finish(section);
+    log
+}
+
+#[cfg(test)]
+mod tests;

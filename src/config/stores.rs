@@ -1,0 +1,260 @@
+//! The sections `[system]` and `[stores.*]`.
+
+use secrecy::SecretString;
+
+use super::Stores;
+use super::reader::{Reader, Section};
+use crate::execute::mongodb::MongoSettings;
+use crate::execute::redis::RedisSettings;
+use crate::execute::settings::{PoolSettings, SqlStoreSettings, TlsMode, TlsSettings};
+
+/// What differs between the SQL sections: names of variables, default port and pool.
+struct SqlDefaults {
+    section: &'static str,
+    /// `POSTGRES` for `POSTGRES_HOST` and its sisters.
+    variables: &'static str,
+    port: u64,
+    database: &'static str,
+    pool: (u64, u64),
+}
+
+const POSTGRES: SqlDefaults = SqlDefaults {
+    section: "postgres",
+    variables: "POSTGRES",
+    port: 5432,
+    database: "enterprise_system_db",
+    pool: (2, 10),
+};
+
+const MYSQL: SqlDefaults = SqlDefaults {
+    section: "mysql",
+    variables: "MYSQL",
+    port: 3306,
+    database: "enterprise_app_db",
+    pool: (5, 20),
+};
+
+const SYSTEM: SqlDefaults = SqlDefaults {
+    section: "system",
+    variables: "BULKHEAD_SYSTEM",
+    port: 5432,
+    database: "enterprise_system_db",
+    pool: (1, 2),
+};
+
+/// The stores, and the sidecar's own connection.
+pub fn read(reader: &mut Reader<'_>, root: &mut Section<'_>) -> (Stores, Option<SqlStoreSettings>) {
+    let mut section = reader.section(root, "stores");
+    let stores = Stores {
+        postgres: sql(reader, &mut section, &POSTGRES),
+        mysql: sql(reader, &mut section, &MYSQL),
+        mongodb: mongodb(reader, &mut section),
+        redis: redis(reader, &mut section),
+    };
+    reader.finish(section);
+    let faults = reader.faults.len();
+    let system = sql(reader, root, &SYSTEM);
+    if system.is_none() && reader.faults.len() == faults {
+        reader.missing(
+            root,
+            "no [system] section: keys and audit need a PostgreSQL account of the sidecar's own (`host`, `user`, `password_file`)",
+        );
+    }
+    (stores, system)
+}
+
+fn sql(
+    reader: &mut Reader<'_>,
+    parent: &mut Section<'_>,
+    defaults: &SqlDefaults,
+) -> Option<SqlStoreSettings> {
+    let mut section = reader.section(parent, defaults.section);
+    let variable = |name: &str| format!("{}_{name}", defaults.variables);
+    let host = reader.string_or_variable(&mut section, "host", Some(&variable("HOST")));
+    let port = reader.port(&mut section, &variable("PORT"), defaults.port);
+    let database = reader.string_or_variable(&mut section, "database", Some(&variable("DB")));
+    let user = reader.string_or_variable(&mut section, "user", Some(&variable("USER")));
+    let password = reader.secret(
+        &mut section,
+        ("password", "password_file"),
+        Some(&variable("PASSWORD")),
+    );
+    let tls = tls(reader, &mut section, host.as_deref().unwrap_or("localhost"));
+    let (min, max) = defaults.pool;
+    let pool = pool(reader, &mut section, min, max);
+    let statement_timeout_ms = statement_timeout(reader, &mut section);
+    let wanted = section.is_present() || host.is_some();
+    if wanted && user.is_none() {
+        reader.missing(
+            &section,
+            format!("`user` is missing (or set {})", variable("USER")),
+        );
+    }
+    if wanted && password.is_none() {
+        reader.missing(
+            &section,
+            format!(
+                "`password_file` or `password` is missing (or set {})",
+                variable("PASSWORD")
+            ),
+        );
+    }
+    reader.finish(section);
+    Some(SqlStoreSettings {
+        host: host.unwrap_or_else(|| "localhost".into()),
+        port,
+        database: database.unwrap_or_else(|| defaults.database.into()),
+        user: user.filter(|_| wanted)?,
+        password: password?,
+        tls,
+        pool,
+        statement_timeout_ms,
+    })
+}
+
+fn mongodb(reader: &mut Reader<'_>, parent: &mut Section<'_>) -> Option<MongoSettings> {
+    let mut section = reader.section(parent, "mongodb");
+    let uri = reader.string_or_variable(&mut section, "uri", Some("MONGODB_URI"));
+    let database = reader.string(&mut section, "database");
+    let password = reader.secret(
+        &mut section,
+        ("password", "password_file"),
+        Some("MONGODB_PASSWORD"),
+    );
+    let tls = tls(reader, &mut section, host_of(uri.as_deref().unwrap_or("")));
+    let pool = pool(reader, &mut section, 2, 10);
+    let statement_timeout_ms = statement_timeout(reader, &mut section);
+    if section.is_present() && uri.is_none() {
+        reader.missing(&section, "`uri` is missing (or set MONGODB_URI)");
+    }
+    reader.finish(section);
+    Some(MongoSettings {
+        uri: SecretString::from(uri?),
+        password,
+        database: database.unwrap_or_else(|| "enterprise_db".into()),
+        tls,
+        pool,
+        statement_timeout_ms,
+    })
+}
+
+fn redis(reader: &mut Reader<'_>, parent: &mut Section<'_>) -> Option<RedisSettings> {
+    let mut section = reader.section(parent, "redis");
+    let url = reader.string_or_variable(&mut section, "url", Some("REDIS_URL"));
+    let user = reader.string(&mut section, "user");
+    let password = reader.secret(
+        &mut section,
+        ("password", "password_file"),
+        Some("REDIS_PASSWORD"),
+    );
+    let encrypted = url
+        .as_deref()
+        .is_some_and(|url| url.starts_with("rediss://"));
+    let host = host_of(url.as_deref().unwrap_or("")).to_owned();
+    let mut tls = tls(reader, &mut section, if encrypted { "" } else { &host });
+    let command_timeout_ms =
+        reader.integer(&mut section, "command_timeout_ms", 1..=3_600_000, 5_000);
+    let in_flight_max = reader.integer(&mut section, "in_flight_max", 1..=1 << 20, 4096) as usize;
+    if section.is_present() && url.is_none() {
+        reader.missing(&section, "`url` is missing (or set REDIS_URL)");
+    }
+    reader.finish(section);
+    if !encrypted {
+        tls.mode = TlsMode::Disable;
+    }
+    Some(RedisSettings {
+        url: SecretString::from(url?),
+        user,
+        password,
+        tls,
+        command_timeout_ms,
+        in_flight_max,
+    })
+}
+
+/// `tls = { mode = "verify-full" | "disable", ca_file = "…" }`. Plaintext is for loopback alone, and where
+/// nothing is said, loopback is plaintext and everything else is verified.
+fn tls(reader: &mut Reader<'_>, parent: &mut Section<'_>, host: &str) -> TlsSettings {
+    let mut section = reader.section(parent, "tls");
+    let default = if is_loopback(host) && !section.is_present() {
+        TlsMode::Disable
+    } else {
+        TlsMode::VerifyFull
+    };
+    let modes = [
+        ("verify-full", TlsMode::VerifyFull),
+        ("disable", TlsMode::Disable),
+    ];
+    let mode = reader.choice(&mut section, "mode", &modes, default);
+    let ca_file = reader.path(&mut section, "ca_file");
+    let plaintext = reader.choice(
+        &mut section,
+        "allow_plaintext_over_network",
+        &[("no", false), ("yes, I accept the risk", true)],
+        false,
+    );
+    if mode == TlsMode::Disable && !is_loopback(host) && !plaintext {
+        reader.missing(
+            &section,
+            format!(
+                "`{host}` is not on loopback, so the connection must be encrypted: set `mode = \"verify-full\"` (or `allow_plaintext_over_network = \"yes, I accept the risk\"`)"
+            ),
+        );
+    }
+    reader.finish(section);
+    TlsSettings { mode, ca_file }
+}
+
+fn pool(reader: &mut Reader<'_>, parent: &mut Section<'_>, min: u64, max: u64) -> PoolSettings {
+    let mut section = reader.section(parent, "pool");
+    let max = reader.integer(&mut section, "max", 1..=10_000, max);
+    let min = reader.integer(&mut section, "min", 0..=10_000, min.min(max));
+    if min > max {
+        reader.missing(&section, format!("`min` is {min}, more than `max`, {max}"));
+    }
+    let pool = PoolSettings {
+        min: min as u32,
+        max: max as u32,
+        acquire_timeout_ms: reader.integer(&mut section, "acquire_timeout_ms", 1..=600_000, 5_000),
+        waiting_max: reader.integer(&mut section, "waiting_max", 0..=1 << 20, 1024) as usize,
+        max_lifetime_s: reader.integer(&mut section, "max_lifetime_s", 1..=604_800, 1800),
+    };
+    reader.finish(section);
+    pool
+}
+
+fn statement_timeout(reader: &mut Reader<'_>, section: &mut Section<'_>) -> u64 {
+    reader.integer(section, "statement_timeout_ms", 1..=86_400_000, 30_000)
+}
+
+/// The host of `scheme://[user[:password]@]host[:port]/…`.
+fn host_of(uri: &str) -> &str {
+    let authority = uri.split_once("://").map_or(uri, |(_, rest)| rest);
+    let authority = authority.split(['/', '?']).next().unwrap_or("");
+    let host = authority.rsplit('@').next().unwrap_or("");
+    match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((v6, _)) => v6,
+        None => host.split(':').next().unwrap_or(""),
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    host == "localhost"
+        || host
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}
+
+impl Reader<'_> {
+    /// A port, which a variable overrides.
+    fn port(&mut self, section: &mut Section<'_>, variable: &str, default: u64) -> u16 {
+        let port = self.integer(section, "port", 1..=65_535, default);
+        let Some(text) = self.variable(variable) else {
+            return u16::try_from(port).unwrap_or_default();
+        };
+        text.parse().unwrap_or_else(|_| {
+            self.variable_fault(variable, format!("`{text}` is not a port"));
+            0
+        })
+    }
+}

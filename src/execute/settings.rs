@@ -1,0 +1,74 @@
+//! How to reach a SQL store. The configuration makes these; nothing here reads files or the environment.
+
+use std::path::PathBuf;
+
+use secrecy::SecretString;
+
+/// Everything that one SQL store needs. `Debug` shows no password ([`SecretString`] hides it).
+#[derive(Debug, Clone)]
+pub struct SqlStoreSettings {
+    /// A DNS name, an IP address or, for a Unix socket, a path that begins with `/`.
+    pub host: String,
+    pub port: u16,
+    pub database: String,
+    pub user: String,
+    pub password: SecretString,
+    pub tls: TlsSettings,
+    pub pool: PoolSettings,
+    /// How long a statement may run; a request may ask for less, never for more.
+    pub statement_timeout_ms: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsSettings {
+    pub mode: TlsMode,
+    /// A PEM file with the CA that signed the server's certificate; without it, the system's roots.
+    pub ca_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsMode {
+    Disable,
+    /// The certificate must be signed by a trusted CA and name the host that was dialled.
+    VerifyFull,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolSettings {
+    /// Connections kept open while nothing happens.
+    pub min: u32,
+    pub max: u32,
+    /// How long a request waits for a connection.
+    pub acquire_timeout_ms: u64,
+    /// How many requests may wait at once; the next one is refused immediately.
+    pub waiting_max: usize,
+    /// Connections older than this are replaced when they come back (less up to a tenth, at random, so that
+    /// they do not all go at once).
+    pub max_lifetime_s: u64,
+}
+
+impl PoolSettings {
+    /// The pattern's figures for PostgreSQL.
+    pub const POSTGRES: Self = Self::of(2, 10);
+    /// The pattern's figures for MySQL.
+    pub const MYSQL: Self = Self::of(5, 20);
+
+    const fn of(min: u32, max: u32) -> Self {
+        Self {
+            min,
+            max,
+            acquire_timeout_ms: 5_000,
+            waiting_max: 1_024,
+            max_lifetime_s: 1_800,
+        }
+    }
+}
+
+impl Default for TlsSettings {
+    fn default() -> Self {
+        Self {
+            mode: TlsMode::VerifyFull,
+            ca_file: None,
+        }
+    }
+}
