@@ -1,0 +1,83 @@
+//! Threads with deep stacks, for statements that nest too deeply or are too long for the caller's own.
+//!
+//! They live as long as the process: the parser's library keeps a piece of every thread that ever used it
+//! (one of the 1,024 thread-local keys of a process), so a thread for each statement would use them up.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, LazyLock, Mutex};
+
+use super::{Refusal, Result, Session, understand};
+
+/// Stack of each thread, in bytes: address space, of which only what is used becomes memory. The parser
+/// itself ends at 10,000 nested messages, which fit into it in a debug build too.
+const STACK_BYTES: usize = 512 * 1024 * 1024;
+
+/// Threads of a lane, which is also how many of its statements can cost memory at once.
+const LANE_THREADS: usize = 2;
+
+/// Statements that wait in a lane; further callers wait to enter it.
+const LANE_QUEUE_MAX: usize = 64;
+
+/// Two lanes, so that short statements never wait for long ones.
+static SHORT: LazyLock<Lane> = LazyLock::new(|| Lane::open("classify-deep"));
+static LONG: LazyLock<Lane> = LazyLock::new(|| Lane::open("classify-long"));
+
+struct Lane(SyncSender<Job>);
+
+struct Job {
+    sql: String,
+    session: Session,
+    answer: SyncSender<Result>,
+}
+
+impl Lane {
+    fn open(name: &str) -> Self {
+        let (sender, receiver) = sync_channel(LANE_QUEUE_MAX);
+        let receiver = Arc::new(Mutex::new(receiver));
+        for _ in 0..LANE_THREADS {
+            let receiver = Arc::clone(&receiver);
+            // Where no thread can start, the receiver is dropped, and sending says so.
+            let _ = std::thread::Builder::new()
+                .name(name.to_owned())
+                .stack_size(STACK_BYTES)
+                .spawn(move || work(&receiver));
+        }
+        Self(sender)
+    }
+}
+
+fn work(receiver: &Mutex<Receiver<Job>>) {
+    loop {
+        let job = match receiver.lock() {
+            Ok(receiver) => receiver.recv(),
+            Err(_) => return,
+        };
+        let Ok(Job {
+            sql,
+            session,
+            answer,
+        }) = job
+        else {
+            return;
+        };
+        let result = catch_unwind(AssertUnwindSafe(|| understand(&sql, session)))
+            .unwrap_or_else(|_| Err(Refusal::Unparsable("the parser failed".into())));
+        // A caller that has gone needs no answer.
+        let _ = answer.send(result);
+    }
+}
+
+/// Classifies on a deep stack, and waits for the answer.
+pub fn classify(sql: &str, session: Session, is_long: bool) -> Result {
+    let unavailable = || Refusal::TooLarge("no memory to parse this statement now".into());
+    let lane = if is_long { &LONG } else { &SHORT };
+    let (answer, result) = sync_channel(1);
+    let job = Job {
+        sql: sql.to_owned(),
+        session,
+        answer,
+    };
+    lane.0.send(job).map_err(|_| unavailable())?;
+    result.recv().map_err(|_| unavailable())?
+}
