@@ -1,0 +1,96 @@
+//! Lua scripts (`EVAL`): what they touch, where their source proves it.
+//!
+//! A script passes when every command in it is a literal, every key comes from `KEYS`, and nothing in it can
+//! change what `redis`, `KEYS` or a function of the library means. The proof rests on one invariant, kept by
+//! [`walk`]: no value in the script ever refers to `redis`, to `KEYS` itself, to a library table, or to a
+//! function that could reach one of them (`load`, `setmetatable`, `getfenv`, `rawset`, …). Whatever a value
+//! then is, calling, indexing or storing it cannot lead to a key that is not in `KEYS`.
+
+mod globals;
+mod source;
+mod value;
+mod walk;
+
+use super::arguments::{Argument, Arguments};
+use super::table::Access;
+use super::touch;
+use crate::classify::{Refusal, Result};
+use crate::operation::Classification;
+
+/// What a script does to its keys, independent of which keys these are.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Summary {
+    uses: Vec<(Which, Access)>,
+}
+
+/// One element of `KEYS`, counted from 1, or some element.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Which {
+    Nth(usize),
+    Any,
+}
+
+/// `EVAL script numkeys key … argument …`.
+pub(super) fn touches(
+    arguments: Arguments<'_, '_>,
+    classification: &mut Classification,
+) -> Result<()> {
+    let script = arguments.one(1)?.bytes().unwrap_or_default();
+    let count = arguments.count(2)?;
+    let keys = count
+        .checked_add(3)
+        .and_then(|end| arguments.all.get(3..end))
+        .ok_or_else(|| {
+            Refusal::Unparsable(format!(
+                "`{}` says {count} keys, which its arguments do not hold",
+                arguments.name
+            ))
+        })?;
+    let keys: Vec<&[u8]> = keys
+        .iter()
+        .filter_map(|key| Argument::bytes(*key))
+        .collect();
+    let summary = walk::summarise(&source::parse(script)?)?;
+    // A key that is declared and not used counts as read: declaring it asks for it.
+    for key in &keys {
+        if !summary.uses(key, &keys) {
+            touch(key, Access::Read, classification);
+        }
+    }
+    for (which, access) in summary.uses {
+        match which {
+            // An element that is not there is nil, and no command takes nil.
+            Which::Nth(number) => {
+                if let Some(key) = number.checked_sub(1).and_then(|index| keys.get(index)) {
+                    touch(key, access, classification);
+                }
+            }
+            Which::Any => keys
+                .iter()
+                .for_each(|key| touch(key, access, classification)),
+        }
+    }
+    Ok(())
+}
+
+impl Summary {
+    /// Whether some command in the script is given this key.
+    fn uses(&self, key: &[u8], keys: &[&[u8]]) -> bool {
+        self.uses.iter().any(|(which, _)| match which {
+            Which::Any => true,
+            Which::Nth(number) => number
+                .checked_sub(1)
+                .and_then(|index| keys.get(index))
+                .is_some_and(|used| *used == key),
+        })
+    }
+}
+
+fn unproven(what: impl std::fmt::Display) -> Refusal {
+    Refusal::Forbidden(format!(
+        "the script {what}, so its keys cannot be told: use literal commands on `KEYS[n]`, and `ARGV` for values"
+    ))
+}
+
+#[cfg(test)]
+mod tests;

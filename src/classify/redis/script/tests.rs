@@ -1,0 +1,264 @@
+use super::super::tests::touches;
+use crate::classify::{Refusal, Session};
+
+/// What a script on the keys `a` and `b` touches.
+fn script(source: &str) -> std::result::Result<Vec<String>, Refusal> {
+    touches(&["EVAL", source, "2", "a", "b", "x"], Session::Shared)
+}
+
+#[test]
+fn scripts_pass_where_their_keys_are_proven() {
+    let cases: &[(&str, &[&str])] = &[
+        ("return 1", &["R a", "R b"]),
+        ("return redis.call('get', KEYS[1])", &["R a", "R b"]),
+        (
+            "return redis.call('SET', KEYS[2], ARGV[1])",
+            &["R a", "W b"],
+        ),
+        ("return redis.call'TIME'", &["R a", "R b"]),
+        (
+            "local k, n = KEYS[1], ARGV[1] redis.call('SETEX', k, n, KEYS[2])",
+            &["W a", "R b"],
+        ),
+        (
+            "for _, k in ipairs(KEYS) do redis.call('UNLINK', k) end",
+            &["W a", "W b"],
+        ),
+        (
+            "for i = 1, #KEYS do local k = KEYS[i] redis.call('DEL', k) end",
+            &["W a", "W b"],
+        ),
+        ("return redis.call('MGET', unpack(KEYS))", &["R a", "R b"]),
+        (
+            "return redis.call('ZADD', KEYS[1], unpack(ARGV))",
+            &["R b", "W a"],
+        ),
+        (
+            "local call = redis.call return call('HSET', KEYS[1], 'f', 1)",
+            &["R b", "W a"],
+        ),
+        ("return pcall(redis.call, 'GET', KEYS[1])", &["R a", "R b"]),
+        (
+            "return redis.call('ZUNIONSTORE', KEYS[1], 1, KEYS[2])",
+            &["R b", "W a"],
+        ),
+        (
+            "return redis.call('XADD', KEYS[1], '*', 'd', cjson.encode({ARGV[1]}))",
+            &["R b", "W a"],
+        ),
+        (
+            "local ok, v = pcall(cjson.decode, redis.call('GET', KEYS[1])) return v",
+            &["R a", "R b"],
+        ),
+        (
+            "local function f(n) return redis.call('INCRBY', KEYS[1], n) end return f(2)",
+            &["R a", "R b", "W a"],
+        ),
+        (
+            "-- a\r\n--[==[ ]] ]==]\r\nreturn redis.call('GET', (KEYS[1]))",
+            &["R a", "R b"],
+        ),
+        (
+            "#!lua flags=no-writes\nreturn redis.call('GET', KEYS[1])",
+            &["R a", "R b"],
+        ),
+        ("return redis.call('GET', KEYS[9])", &["R a", "R b"]),
+        (
+            "local t = {} t[#t + 1] = KEYS[1] table.insert(t, KEYS[2]) return t",
+            &["R a", "R b"],
+        ),
+        (
+            "redis.call('SORT', KEYS[1], 'BY', 'nosort', 'STORE', KEYS[2])",
+            &["R a", "W b"],
+        ),
+        (
+            "redis.call('SET', KEYS[1], (function() return 1, 'GET' end)())",
+            &["R a", "R b", "W a"],
+        ),
+    ];
+    for (source, expected) in cases {
+        let mut found = script(source).unwrap_or_else(|error| panic!("{source}: {error}"));
+        found.sort();
+        let mut expected = expected.to_vec();
+        expected.sort_unstable();
+        assert_eq!(found, expected, "{source}");
+    }
+}
+
+#[test]
+fn scripts_are_refused_where_a_key_is_not_proven() {
+    let cases = [
+        ("return redis.call('GET', 'x')", "not in `KEYS`"),
+        ("return redis.call('GET', ARGV[1])", "computes a key"),
+        ("return redis.call('GET', KEYS[1] .. 'x')", "computes a key"),
+        (
+            "local k = KEYS[1] k = 'x' return redis.call('GET', k)",
+            "computes a key",
+        ),
+        (
+            "local k = KEYS[1] local f = function() k = 'x' end f() return redis.call('GET', k)",
+            "computes a key",
+        ),
+        (
+            "KEYS = {'x'} return redis.call('GET', KEYS[1])",
+            "global `KEYS`",
+        ),
+        ("KEYS[1] = 'x' return redis.call('GET', KEYS[1])", ""),
+        (
+            "(KEYS)[1] = 'x' return redis.call('GET', KEYS[1])",
+            "`KEYS` itself",
+        ),
+        (
+            "local KEYS = ARGV return redis.call('GET', KEYS[1])",
+            "computes a key",
+        ),
+        (
+            "local k = KEYS k[1] = 'x' return redis.call('GET', KEYS[1])",
+            "`KEYS` itself",
+        ),
+        ("local t = {KEYS} return 1", "`KEYS` itself"),
+        (
+            "local function f(t) t[1] = 'x' end f(KEYS) return 1",
+            "`KEYS` itself",
+        ),
+        (
+            "local f, t = ipairs(KEYS) t[1] = 'x' return 1",
+            "`KEYS` itself",
+        ),
+        ("table.insert(KEYS, 1, 'x') return 1", "`KEYS` itself"),
+        ("rawset(KEYS, 1, 'x') return 1", "`rawset`"),
+        ("setmetatable({}, {}) return 1", "`setmetatable`"),
+        ("return _G.redis.call('GET', 'x')", "`_G`"),
+        ("return getfenv(0).redis.call('GET', 'x')", "`getfenv`"),
+        ("return loadstring('return 1')()", "`loadstring`"),
+        ("return load(function() end)", "`load`"),
+        ("return string.dump(function() end)", "`string`"),
+        ("return redis['call']('GET', 'x')", "`redis`"),
+        ("return redis.call(ARGV[1], KEYS[1])", "not a literal"),
+        ("return redis.call('G' .. 'ET', KEYS[1])", "not a literal"),
+        ("return redis.call('\\71ET', KEYS[1])", "not a literal"),
+        ("return redis.call(unpack({'GET', 'x'}))", "not a literal"),
+        ("return redis.call{'GET', 'x'}", "not a literal"),
+        ("local r = redis return r.call('GET', 'x')", "`redis`"),
+        ("local c = redis.call c = nil return 1", "`c`"),
+        (
+            "local t = {c = redis.call} return t.c('GET', 'x')",
+            "`redis.call` itself",
+        ),
+        ("return (redis.call)('GET', 'x')", "`redis.call` itself"),
+        ("return redis:call('GET', 'x')", "`redis`"),
+        ("return xpcall(redis.call, print)", "`redis.call` itself"),
+        (
+            "return redis.acl_check_cmd('GET', 'x')",
+            "`redis.acl_check_cmd`",
+        ),
+        (
+            "redis.set_repl(redis.REPL_NONE) return 1",
+            "`redis.set_repl`",
+        ),
+        ("function f() end return 1", "global function `f`"),
+        ("math.floor = function() end return 1", ""),
+        ("return coroutine.wrap(function() end)", "`coroutine`"),
+        (
+            "return redis.call('EVAL', 'return 1', 0)",
+            "not for scripts",
+        ),
+        ("return redis.call('KEYS', 'a*')", "not for scripts"),
+        ("return redis.call('FLUSHALL')", "not for scripts"),
+        ("return redis.call('SELECT', 1)", "not for scripts"),
+        (
+            "return redis.call('SORT', KEYS[1], 'GET', 'x*')",
+            "by a pattern",
+        ),
+        (
+            "return redis.call('SORT', KEYS[1], ARGV[1], 'x*')",
+            "no option",
+        ),
+        (
+            "return redis.call('SORT', KEYS[1], 'STORE', unpack(KEYS))",
+            "place the script computes",
+        ),
+        (
+            "return redis.call('SORT', KEYS[1], unpack(ARGV))",
+            "place the script computes",
+        ),
+        (
+            "return redis.call('MSET', unpack(KEYS))",
+            "place the script computes",
+        ),
+        (
+            "return redis.call('DEL', unpack(ARGV))",
+            "place the script computes",
+        ),
+        (
+            "return redis.call('ZUNIONSTORE', KEYS[1], ARGV[1], KEYS[2])",
+            "place the script computes",
+        ),
+        (
+            "return redis.call('ZUNIONSTORE', KEYS[1], 2, KEYS[2], 'x')",
+            "not in `KEYS`",
+        ),
+        (
+            "return redis.call('GEORADIUS', KEYS[1], 0, 0, 1, 'm', ARGV[1], KEYS[2])",
+            "no option",
+        ),
+        // Lua ends a comment at a carriage return.
+        ("--\rredis.call('GET', 'x')\nreturn 1", "carriage return"),
+        (
+            "return 1 end redis.call('GET', 'x') function g()",
+            "not Lua 5.1",
+        ),
+        ("goto x ::x:: return 1", "not Lua 5.1"),
+        ("return 7 // 2", "not Lua 5.1"),
+        ("return 1 & 1", "not Lua 5.1"),
+        ("#!python\nreturn 1", "first line"),
+        ("return 1\0", "NUL"),
+        ("return 'open", "not Lua 5.1"),
+    ];
+    for (source, why) in cases {
+        match script(source) {
+            Err(error) => assert!(error.to_string().contains(why), "{source}: {error}"),
+            Ok(found) => panic!("{source} is understood: {found:?}"),
+        }
+    }
+}
+
+#[test]
+fn hostile_sizes_end_in_a_limit() {
+    let nested = [
+        format!("return {}1{}", "(".repeat(100_000), ")".repeat(100_000)),
+        format!("return {}1{}", "{".repeat(50_000), "}".repeat(50_000)),
+        format!("return {}1", "not ".repeat(30_000)),
+        format!("return {}1", "- ".repeat(60_000)),
+        format!("return {}1", "1 .. ".repeat(25_000)),
+        format!("return {}1", "1 + ".repeat(25_000)),
+        format!("{}{}", "do ".repeat(20_000), "end ".repeat(20_000)),
+        format!("{}{}", "if x then ".repeat(10_000), "end ".repeat(10_000)),
+        format!(
+            "return {}{}",
+            "function() return ".repeat(5_000),
+            "end ".repeat(5_000)
+        ),
+        format!("return {}", "f(".repeat(60_000)),
+        "a".repeat(200_000),
+    ];
+    for source in &nested {
+        assert!(script(source).is_err());
+    }
+    // As deep as the limit lets it, on a thread as small as the runtime's.
+    for (open, close) in [
+        ("(", ")"),
+        ("{", "}"),
+        ("not ", ""),
+        ("1 .. ", ""),
+        ("function() return ", " end"),
+    ] {
+        let source = format!("return {}1{}", open.repeat(50), close.repeat(50));
+        script(&source).unwrap_or_else(|error| panic!("{open}: {error}"));
+    }
+    let flat = format!(
+        "local t = {{}} {} return t",
+        "t[1] = redis.call('GET', KEYS[1]) ".repeat(3_000)
+    );
+    assert!(script(&flat).is_ok());
+}

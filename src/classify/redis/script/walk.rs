@@ -1,0 +1,390 @@
+//! Statements and scopes: which name means what, where.
+
+use std::collections::HashSet;
+
+use full_moon::ast::{
+    Assignment, Ast, Block, Expression, FunctionBody, FunctionCall, FunctionDeclaration,
+    GenericFor, If, LastStmt, LocalAssignment, LocalFunction, NumericFor, Parameter, Stmt, Suffix,
+    Var,
+};
+use full_moon::tokenizer::{TokenReference, TokenType};
+use full_moon::visitors::Visitor;
+
+use super::super::arguments::Argument;
+use super::super::table::Access;
+use super::{Summary, Which, globals, unproven};
+use crate::classify::Result;
+
+/// What is known of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Value<'a> {
+    /// A literal without escapes, or a whole number.
+    Literal(&'a str),
+    Key(Which),
+    /// `KEYS` itself: it may be indexed, counted and read, and never stored or passed on.
+    Keys,
+    /// `redis.call` or `redis.pcall` itself: it may be called.
+    Call,
+    /// Something that cannot lead to a key of its own accord.
+    Data,
+    /// Any number of such values.
+    Many,
+    /// Any number of elements of `KEYS`.
+    ManyKeys,
+}
+
+impl<'a> Value<'a> {
+    /// As an argument of a command; `last` arguments may stand for several.
+    pub fn as_argument(self, last: bool) -> Result<Argument<'a>> {
+        Ok(match self {
+            Self::Literal(text) => Argument::Bytes(text.as_bytes()),
+            Self::Key(Which::Nth(number)) => Argument::Key(number),
+            Self::Key(Which::Any) => Argument::AnyKey,
+            Self::ManyKeys if last => Argument::RestOfKeys,
+            Self::ManyKeys => Argument::AnyKey,
+            Self::Many if last => Argument::Rest,
+            Self::Many | Self::Data => Argument::Unknown,
+            Self::Keys | Self::Call => return Err(self.escapes()),
+        })
+    }
+
+    /// Refuses what must not become a value of the script.
+    pub fn kept(self) -> Result<Self> {
+        match self {
+            Self::Keys | Self::Call => Err(self.escapes()),
+            Self::Literal(_) | Self::Key(_) | Self::Data | Self::Many | Self::ManyKeys => Ok(self),
+        }
+    }
+
+    fn escapes(self) -> crate::classify::Refusal {
+        unproven(if matches!(self, Self::Keys) {
+            "passes `KEYS` itself on"
+        } else {
+            "passes `redis.call` itself on"
+        })
+    }
+
+    /// What a local that is set once holds.
+    fn bound(self) -> Binding {
+        match self {
+            Self::Key(which) => Binding::Key(which),
+            Self::Call => Binding::Call,
+            Self::ManyKeys => Binding::Key(Which::Any),
+            Self::Literal(_) | Self::Keys | Self::Data | Self::Many => Binding::Data,
+        }
+    }
+}
+
+/// What a local variable holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Binding {
+    Data,
+    Key(Which),
+    Call,
+}
+
+/// What the commands of a script do to its keys.
+pub(super) fn summarise(ast: &Ast) -> Result<Summary> {
+    let mut assigned = Assigned::default();
+    assigned.visit_ast(ast);
+    let mut walk = Walk {
+        scopes: Vec::new(),
+        assigned: assigned.names,
+        uses: Vec::new(),
+    };
+    walk.block(ast.nodes())?;
+    Ok(Summary { uses: walk.uses })
+}
+
+/// Every name that is assigned to anywhere; a local of that name is never taken for what it was declared as.
+#[derive(Default)]
+struct Assigned {
+    names: HashSet<String>,
+}
+
+impl Visitor for Assigned {
+    fn visit_assignment(&mut self, assignment: &Assignment) {
+        for variable in assignment.variables() {
+            if let Var::Name(name) = variable {
+                self.names.insert(text(name).to_owned());
+            }
+        }
+    }
+
+    fn visit_function_declaration(&mut self, declaration: &FunctionDeclaration) {
+        if let Some(name) = declaration.name().names().iter().next() {
+            self.names.insert(text(name).to_owned());
+        }
+    }
+}
+
+pub(super) struct Walk {
+    scopes: Vec<Vec<(String, Binding)>>,
+    assigned: HashSet<String>,
+    uses: Vec<(Which, Access)>,
+}
+
+impl Walk {
+    /// The local that a name means here, if it is one.
+    pub fn local(&self, name: &str) -> Option<Binding> {
+        self.scopes
+            .iter()
+            .rev()
+            .flat_map(|scope| scope.iter().rev())
+            .find(|(local, _)| local == name)
+            .map(|(_, binding)| *binding)
+    }
+
+    pub fn uses(&mut self, which: Which, access: Access) {
+        if !self.uses.contains(&(which, access)) {
+            self.uses.push((which, access));
+        }
+    }
+
+    fn declare(&mut self, name: &str, binding: Binding) {
+        let binding = if self.assigned.contains(name) {
+            Binding::Data
+        } else {
+            binding
+        };
+        if let Some(scope) = self.scopes.last_mut() {
+            scope.push((name.to_owned(), binding));
+        }
+    }
+
+    fn block(&mut self, block: &Block) -> Result<()> {
+        self.scopes.push(Vec::new());
+        let walked = self.statements(block);
+        self.scopes.pop();
+        walked
+    }
+
+    fn statements(&mut self, block: &Block) -> Result<()> {
+        for statement in block.stmts() {
+            self.statement(statement)?;
+        }
+        match block.last_stmt() {
+            None | Some(LastStmt::Break(_)) => Ok(()),
+            Some(LastStmt::Return(values)) => self.all_kept(values.returns().iter()),
+            Some(_) => Err(unproven("ends a block in a way that is not known")),
+        }
+    }
+
+    /// Walks expressions whose values the script keeps.
+    pub fn all_kept<'a>(
+        &mut self,
+        expressions: impl Iterator<Item = &'a Expression>,
+    ) -> Result<()> {
+        for expression in expressions {
+            self.kept(expression)?;
+        }
+        Ok(())
+    }
+
+    fn statement(&mut self, statement: &Stmt) -> Result<()> {
+        match statement {
+            Stmt::Assignment(assignment) => self.assignment(assignment),
+            Stmt::Do(body) => self.block(body.block()),
+            Stmt::FunctionCall(call) => self.call(call).map(drop),
+            Stmt::FunctionDeclaration(declaration) => self.declaration(declaration),
+            Stmt::GenericFor(body) => self.generic_for(body),
+            Stmt::If(branches) => self.branches(branches),
+            Stmt::LocalAssignment(locals) => self.locals(locals),
+            Stmt::LocalFunction(function) => self.local_function(function),
+            Stmt::NumericFor(body) => self.numeric_for(body),
+            Stmt::Repeat(body) => {
+                // The condition sees the locals of the body.
+                self.scopes.push(Vec::new());
+                let walked = self
+                    .statements(body.block())
+                    .and_then(|()| self.kept(body.until()).map(drop));
+                self.scopes.pop();
+                walked
+            }
+            Stmt::While(body) => {
+                self.kept(body.condition())?;
+                self.block(body.block())
+            }
+            _ => Err(unproven("has a statement that is not Lua 5.1")),
+        }
+    }
+
+    fn assignment(&mut self, assignment: &Assignment) -> Result<()> {
+        self.all_kept(assignment.expressions().iter())?;
+        for variable in assignment.variables() {
+            match variable {
+                Var::Name(name) if self.local(text(name)).is_some() => {}
+                Var::Name(name) => {
+                    return Err(unproven(format_args!(
+                        "assigns to the global `{}`",
+                        text(name)
+                    )));
+                }
+                Var::Expression(target) => {
+                    let suffixes: Vec<&Suffix> = target.suffixes().collect();
+                    let Some((Suffix::Index(index), before)) = suffixes.split_last() else {
+                        return Err(unproven("assigns to something that is not a field"));
+                    };
+                    let table = self.chain(target.prefix(), before)?;
+                    if table.kept()? != Value::Data && table != Value::Many {
+                        return Err(unproven(
+                            "assigns to a field of something that is not a table",
+                        ));
+                    }
+                    self.index(index)?;
+                }
+                _ => return Err(unproven("assigns to something that is not known")),
+            }
+        }
+        Ok(())
+    }
+
+    fn locals(&mut self, locals: &LocalAssignment) -> Result<()> {
+        let mut bindings = Vec::new();
+        let mut spreads_keys = false;
+        for expression in locals.expressions() {
+            let value = self.value(expression)?;
+            spreads_keys = value == Value::ManyKeys;
+            // `local call = redis.call` is an alias that stays known as long as nobody assigns to it.
+            bindings.push(if value == Value::Call {
+                Binding::Call
+            } else {
+                value.kept()?.bound()
+            });
+        }
+        for (index, name) in locals.names().iter().enumerate() {
+            let name = text(name);
+            let binding = match bindings.get(index) {
+                Some(binding) => *binding,
+                // `local a, b = unpack(KEYS)`: each is an element, or nil.
+                None if spreads_keys => Binding::Key(Which::Any),
+                None => Binding::Data,
+            };
+            if binding == Binding::Call && self.assigned.contains(name) {
+                return Err(unproven(format_args!(
+                    "assigns to `{name}`, which is `redis.call`"
+                )));
+            }
+            self.declare(name, binding);
+        }
+        Ok(())
+    }
+
+    /// `function f() …` sets a variable: a local of that name, or a field of one.
+    fn declaration(&mut self, declaration: &FunctionDeclaration) -> Result<()> {
+        let name = declaration.name();
+        let root = name.names().iter().next().map(text).unwrap_or_default();
+        if self.local(root).is_none() {
+            return Err(unproven(format_args!(
+                "declares the global function `{root}`"
+            )));
+        }
+        self.function(declaration.body(), name.method_name().is_some())
+    }
+
+    fn local_function(&mut self, function: &LocalFunction) -> Result<()> {
+        self.declare(text(function.name()), Binding::Data);
+        self.function(function.body(), false)
+    }
+
+    /// A function's body; what its callers pass is data.
+    pub fn function(&mut self, body: &FunctionBody, method: bool) -> Result<()> {
+        self.scopes.push(Vec::new());
+        if method {
+            self.declare("self", Binding::Data);
+        }
+        for parameter in body.parameters() {
+            if let Parameter::Name(name) = parameter {
+                self.declare(text(name), Binding::Data);
+            }
+        }
+        let walked = self.block(body.block());
+        self.scopes.pop();
+        walked
+    }
+
+    fn branches(&mut self, branches: &If) -> Result<()> {
+        self.kept(branches.condition())?;
+        self.block(branches.block())?;
+        for branch in branches.else_if().into_iter().flatten() {
+            self.kept(branch.condition())?;
+            self.block(branch.block())?;
+        }
+        match branches.else_block() {
+            Some(block) => self.block(block),
+            None => Ok(()),
+        }
+    }
+
+    fn numeric_for(&mut self, body: &NumericFor) -> Result<()> {
+        self.all_kept([body.start(), body.end()].into_iter().chain(body.step()))?;
+        self.scopes.push(Vec::new());
+        self.declare(text(body.index_variable()), Binding::Data);
+        let walked = self.block(body.block());
+        self.scopes.pop();
+        walked
+    }
+
+    fn generic_for(&mut self, body: &GenericFor) -> Result<()> {
+        let over_keys = self.iterates_keys(body.expressions().iter());
+        if !over_keys {
+            self.all_kept(body.expressions().iter())?;
+        }
+        self.scopes.push(Vec::new());
+        for (index, name) in body.names().iter().enumerate() {
+            let element = over_keys && index == 1;
+            self.declare(
+                text(name),
+                if element {
+                    Binding::Key(Which::Any)
+                } else {
+                    Binding::Data
+                },
+            );
+        }
+        let walked = self.block(body.block());
+        self.scopes.pop();
+        walked
+    }
+
+    /// Whether a `for` runs over `ipairs(KEYS)` or `pairs(KEYS)`, whose second variable is then an element.
+    fn iterates_keys<'a>(&self, mut expressions: impl Iterator<Item = &'a Expression>) -> bool {
+        let (Some(Expression::FunctionCall(call)), None) = (expressions.next(), expressions.next())
+        else {
+            return false;
+        };
+        let name = self.global_name(call.prefix());
+        let mut suffixes = call.suffixes();
+        let (Some(suffix), None) = (suffixes.next(), suffixes.next()) else {
+            return false;
+        };
+        matches!(name, Some("ipairs" | "pairs")) && self.only_keys(suffix)
+    }
+
+    fn call(&mut self, call: &FunctionCall) -> Result<Value<'static>> {
+        let suffixes: Vec<&Suffix> = call.suffixes().collect();
+        self.chain(call.prefix(), &suffixes)?.kept()?;
+        Ok(Value::Many)
+    }
+}
+
+/// A name, or a literal as it is written.
+pub(super) fn text(token: &TokenReference) -> &str {
+    match token.token().token_type() {
+        TokenType::Identifier { identifier } => identifier.as_str(),
+        TokenType::Number { text } => text.as_str(),
+        TokenType::StringLiteral { literal, .. } => literal.as_str(),
+        TokenType::Eof
+        | TokenType::MultiLineComment { .. }
+        | TokenType::Shebang { .. }
+        | TokenType::SingleLineComment { .. }
+        | TokenType::Symbol { .. }
+        | TokenType::Whitespace { .. }
+        | _ => "",
+    }
+}
+
+/// Whether a function of the library returns exactly one value.
+pub(super) fn returns_one(name: &str) -> bool {
+    globals::ONE_VALUE.contains(&name)
+}
