@@ -1,0 +1,294 @@
+//! A SQL result as the JSON of DESIGN §3, written row by row into one buffer.
+
+use std::collections::HashSet;
+use std::io::Write as _;
+
+use super::json;
+use crate::reply::{Column, RowSink, SinkError, Summary, Value};
+
+/// Whether a row is an object (by column name) or an array (by position).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RowForm {
+    #[default]
+    Objects,
+    Arrays,
+}
+
+/// Whether 64-bit integers and decimals are JSON strings or numbers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum NumberForm {
+    #[default]
+    Exact,
+    Native,
+}
+
+/// What bounds and shapes one reply.
+#[derive(Debug, Clone, Copy)]
+pub struct Form {
+    pub rows: RowForm,
+    pub numbers: NumberForm,
+    pub rows_max: u64,
+    pub bytes_max: usize,
+}
+
+/// Collects `{"columns": […], "rows": […], …}`.
+pub struct JsonRows {
+    form: Form,
+    out: Vec<u8>,
+    /// Each column's name as it stands before its value: `"name":`, already escaped.
+    keys: Vec<Vec<u8>>,
+    column: usize,
+    rows: u64,
+}
+
+impl JsonRows {
+    pub fn new(form: Form) -> Self {
+        Self {
+            form,
+            out: Vec::with_capacity(512),
+            keys: Vec::new(),
+            column: 0,
+            rows: 0,
+        }
+    }
+
+    /// Closes the document. A statement without a result has no columns and no rows.
+    pub fn finish(mut self, summary: &Summary) -> Vec<u8> {
+        if self.out.is_empty() {
+            self.out.extend_from_slice(b"{\"columns\":[],\"rows\":[");
+        }
+        // Writing into a Vec cannot fail.
+        let _ = write!(self.out, "],\"rows_affected\":{}", summary.rows_affected);
+        if let Some(id) = summary.last_insert_id {
+            let _ = write!(self.out, ",\"last_insert_id\":\"{id}\"");
+        }
+        self.out.push(b'}');
+        self.out
+    }
+
+    fn write(&mut self, value: &Value<'_>) {
+        let exact = self.form.numbers == NumberForm::Exact;
+        let out = &mut self.out;
+        let number = |out: &mut Vec<u8>, text: std::fmt::Arguments<'_>, quoted: bool| {
+            let quote = if quoted { "\"" } else { "" };
+            let _ = write!(out, "{quote}{text}{quote}");
+        };
+        match value {
+            Value::Null => out.extend_from_slice(b"null"),
+            Value::Bool(value) => out.extend_from_slice(if *value { b"true" } else { b"false" }),
+            Value::Int(value) => number(out, format_args!("{value}"), false),
+            Value::BigInt(value) => number(out, format_args!("{value}"), exact),
+            Value::BigUint(value) => number(out, format_args!("{value}"), exact),
+            Value::Float(value) if value.is_finite() => {
+                number(out, format_args!("{value:?}"), false)
+            }
+            Value::Double(value) if value.is_finite() => {
+                number(out, format_args!("{value:?}"), false)
+            }
+            Value::Float(value) => json::string(out, not_finite(f64::from(*value))),
+            Value::Double(value) => json::string(out, not_finite(*value)),
+            Value::Decimal(text) => {
+                let finite = text
+                    .bytes()
+                    .last()
+                    .is_some_and(|byte| byte.is_ascii_digit());
+                number(out, format_args!("{text}"), exact || !finite);
+            }
+            Value::Text(text) | Value::Temporal(text) => json::string(out, text),
+            Value::Bytes(bytes) => json::base64(out, bytes),
+            Value::Json(text) => out.extend_from_slice(text.as_bytes()),
+            Value::Array(values) => self.array(values),
+        }
+    }
+
+    fn array(&mut self, values: &[Value<'_>]) {
+        self.out.push(b'[');
+        for (place, value) in values.iter().enumerate() {
+            if place > 0 {
+                self.out.push(b',');
+            }
+            self.write(value);
+        }
+        self.out.push(b']');
+    }
+}
+
+impl RowSink for JsonRows {
+    fn columns(&mut self, columns: &[Column]) -> Result<(), SinkError> {
+        let mut names = HashSet::with_capacity(columns.len());
+        self.out.extend_from_slice(b"{\"columns\":[");
+        for (place, column) in columns.iter().enumerate() {
+            if !names.insert(&column.name) && self.form.rows == RowForm::Objects {
+                return Err(SinkError::DuplicateColumn(column.name.clone()));
+            }
+            if place > 0 {
+                self.out.push(b',');
+            }
+            let mut key = Vec::with_capacity(column.name.len() + 3);
+            json::string(&mut key, &column.name);
+            self.out.extend_from_slice(b"{\"name\":");
+            self.out.extend_from_slice(&key);
+            self.out.extend_from_slice(b",\"type\":");
+            json::string(&mut self.out, &column.database_type);
+            self.out.push(b'}');
+            key.push(b':');
+            self.keys.push(key);
+        }
+        self.out.extend_from_slice(b"],\"rows\":[");
+        Ok(())
+    }
+
+    fn start_row(&mut self) -> Result<(), SinkError> {
+        if self.rows == self.form.rows_max {
+            return Err(SinkError::RowsMax(self.form.rows_max));
+        }
+        if self.rows > 0 {
+            self.out.push(b',');
+        }
+        self.rows += 1;
+        self.column = 0;
+        self.out.push(match self.form.rows {
+            RowForm::Objects => b'{',
+            RowForm::Arrays => b'[',
+        });
+        Ok(())
+    }
+
+    fn value(&mut self, value: &Value<'_>) -> Result<(), SinkError> {
+        if self.column > 0 {
+            self.out.push(b',');
+        }
+        if self.form.rows == RowForm::Objects
+            && let Some(key) = self.keys.get(self.column)
+        {
+            self.out.extend_from_slice(key);
+        }
+        self.column += 1;
+        self.write(value);
+        if self.out.len() > self.form.bytes_max {
+            return Err(SinkError::BytesMax(self.form.bytes_max));
+        }
+        Ok(())
+    }
+
+    fn end_row(&mut self) -> Result<(), SinkError> {
+        self.out.push(match self.form.rows {
+            RowForm::Objects => b'}',
+            RowForm::Arrays => b']',
+        });
+        Ok(())
+    }
+}
+
+fn not_finite(value: f64) -> &'static str {
+    if value.is_nan() {
+        "NaN"
+    } else if value > 0.0 {
+        "Infinity"
+    } else {
+        "-Infinity"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn form(rows: RowForm, numbers: NumberForm) -> Form {
+        Form {
+            rows,
+            numbers,
+            rows_max: 2,
+            bytes_max: 1000,
+        }
+    }
+
+    fn column(name: &str) -> Column {
+        Column {
+            name: name.into(),
+            database_type: "t".into(),
+        }
+    }
+
+    fn row(sink: &mut JsonRows, values: &[Value<'_>]) -> Result<(), SinkError> {
+        sink.start_row()?;
+        for value in values {
+            sink.value(value)?;
+        }
+        sink.end_row()
+    }
+
+    #[test]
+    fn values_keep_every_digit() {
+        let values = [
+            Value::Null,
+            Value::Bool(true),
+            Value::Int(-1),
+            Value::BigInt(i64::MIN),
+            Value::BigUint(u64::MAX),
+            Value::Float(0.1),
+            Value::Double(f64::NAN),
+            Value::Double(1e300),
+            Value::Decimal("1.10".into()),
+            Value::Decimal("NaN".into()),
+            Value::Text("a\"".into()),
+            Value::Bytes(b"\0\xff".into()),
+            Value::Json("{\"k\":1}".into()),
+            Value::Array(vec![Value::Int(1), Value::Null]),
+        ];
+        let check = |numbers, expected: &str| {
+            let mut sink = JsonRows::new(form(RowForm::Arrays, numbers));
+            sink.columns(&[]).unwrap();
+            row(&mut sink, &values).unwrap();
+            let text = String::from_utf8(sink.finish(&Summary::default())).unwrap();
+            assert_eq!(
+                text,
+                format!("{{\"columns\":[],\"rows\":[{expected}],\"rows_affected\":0}}")
+            );
+            serde_json::from_str::<serde_json::Value>(&text).unwrap();
+        };
+        check(
+            NumberForm::Exact,
+            r#"[null,true,-1,"-9223372036854775808","18446744073709551615",0.1,"NaN",1e300,"1.10","NaN","a\"","AP8=",{"k":1},[1,null]]"#,
+        );
+        check(
+            NumberForm::Native,
+            r#"[null,true,-1,-9223372036854775808,18446744073709551615,0.1,"NaN",1e300,1.10,"NaN","a\"","AP8=",{"k":1},[1,null]]"#,
+        );
+    }
+
+    #[test]
+    fn two_columns_of_one_name_are_refused_as_objects_alone() {
+        let twice = [column("a"), column("a")];
+        let mut objects = JsonRows::new(form(RowForm::Objects, NumberForm::Exact));
+        assert_eq!(
+            objects.columns(&twice),
+            Err(SinkError::DuplicateColumn("a".into()))
+        );
+        let mut arrays = JsonRows::new(form(RowForm::Arrays, NumberForm::Exact));
+        arrays.columns(&twice).unwrap();
+        row(&mut arrays, &[Value::Int(1), Value::Int(2)]).unwrap();
+        let summary = Summary {
+            rows_affected: 1,
+            last_insert_id: Some(7),
+        };
+        assert_eq!(
+            String::from_utf8(arrays.finish(&summary)).unwrap(),
+            r#"{"columns":[{"name":"a","type":"t"},{"name":"a","type":"t"}],"rows":[[1,2]],"rows_affected":1,"last_insert_id":"7"}"#
+        );
+    }
+
+    #[test]
+    fn bounds_are_named() {
+        let mut sink = JsonRows::new(form(RowForm::Objects, NumberForm::Exact));
+        sink.columns(&[column("a")]).unwrap();
+        row(&mut sink, &[Value::Null]).unwrap();
+        row(&mut sink, &[Value::Null]).unwrap();
+        assert_eq!(sink.start_row(), Err(SinkError::RowsMax(2)));
+        let mut sink = JsonRows::new(form(RowForm::Objects, NumberForm::Exact));
+        sink.columns(&[column("a")]).unwrap();
+        sink.start_row().unwrap();
+        let long = Value::Text("x".repeat(1000).into());
+        assert_eq!(sink.value(&long), Err(SinkError::BytesMax(1000)));
+    }
+}
