@@ -1,0 +1,390 @@
+//! The decision: what each touch is to a role, and how a refusal is told.
+//!
+//! Where several things are wrong with one statement, the refusal's code is the first of these, because what
+//! no grant can mend comes first:
+//!
+//! 1. `policy.denied` for a role or store that the policy does not know at all;
+//! 2. `policy.forbidden_statement`: a function that the policy does not list (the statement must change);
+//! 3. `policy.wrong_store`: an object that lives in another store (the statement must go elsewhere);
+//! 4. `policy.unknown_object`: an object that lives nowhere (the name or the policy must change);
+//! 5. `policy.denied`: an object that the role may not touch in this way (a grant is missing).
+//!
+//! `objects` lists every refused object in the order of the touches, whichever of the four it is refused for.
+//! A statement that touches nothing (`SELECT 1`, `BEGIN`, `PING`) is allowed to whom anything in that store is
+//! granted: it reveals that the store is there and no more.
+
+use std::sync::Arc;
+
+use super::Refusal;
+use super::roles::{Grant, GrantIndex, Role, StoreGrants};
+use super::stores::{NamedObjects, StoreObjects};
+use crate::error::{Code, Problem};
+use crate::operation::{Classification, Object, Store, Touch};
+
+/// Most objects that a refusal names.
+const REFUSED_OBJECTS_MAX: usize = 256;
+
+/// Most objects that a refusal's text explains one by one.
+const EXPLAINED_OBJECTS_MAX: usize = 5;
+
+/// What the policy says about one touch.
+#[derive(Debug, Clone, Copy)]
+pub enum Verdict<'a> {
+    Allowed(&'a Grant),
+    /// The object lives in that other store.
+    WrongStore(Store),
+    /// The object lives nowhere. `spelled` is the same name in the case in which the policy knows it.
+    Unknown {
+        spelled: Option<&'a str>,
+    },
+    /// The object lives here, and no grant of the role gives this action on it.
+    Denied,
+}
+
+/// A touch and what the policy says about it.
+#[derive(Debug, Clone, Copy)]
+pub struct TouchVerdict<'a> {
+    pub touch: &'a Touch,
+    pub verdict: Verdict<'a>,
+}
+
+/// Why a touch is not allowed.
+#[derive(Debug, Clone, Copy)]
+enum Why<'p> {
+    WrongStore(Store),
+    Unknown { spelled: Option<&'p str> },
+    Denied,
+}
+
+impl super::Policy {
+    /// Allows, with the role and the grant that allowed the first touch, or refuses. Nothing is allocated
+    /// where the answer is yes.
+    pub(super) fn judge(
+        &self,
+        role: &str,
+        store: Store,
+        classification: &Classification,
+    ) -> Result<(&Arc<Role>, Option<GrantIndex>), Refusal> {
+        let Some(role) = self.roles.get(role) else {
+            return Err(no_role(role));
+        };
+        let Some(objects) = self.stores.get(store) else {
+            return Err(no_store(store));
+        };
+        let functions = refused_functions(objects, &classification.functions);
+        if !functions.is_empty() {
+            return Err(forbidden(store, &functions));
+        }
+        let Some(grants) = role.in_store(store) else {
+            if classification.touches.is_empty() {
+                return Err(nothing_granted(role, store));
+            }
+            return Err(self.refuse(role, store, objects, None, classification));
+        };
+        let mut rule = None;
+        for touch in &classification.touches {
+            match allowing(objects, grants, touch) {
+                Some(grant) => rule = rule.or(Some(grant)),
+                None => {
+                    return Err(self.refuse(role, store, objects, Some(grants), classification));
+                }
+            }
+        }
+        Ok((role, rule))
+    }
+
+    pub(super) fn verdicts<'a>(
+        &'a self,
+        role: &str,
+        store: Store,
+        classification: &'a Classification,
+    ) -> Vec<TouchVerdict<'a>> {
+        let role = self.roles.get(role);
+        let grants = role.and_then(|role| role.in_store(store));
+        let verdict = |touch| {
+            let Some(objects) = self.stores.get(store) else {
+                return Verdict::Denied;
+            };
+            let grant = grants
+                .and_then(|grants| allowing(objects, grants, touch))
+                .and_then(|at| role.and_then(|role| role.grant(at)));
+            match (grant, self.why(store, objects, grants, touch)) {
+                (Some(grant), _) => Verdict::Allowed(grant),
+                (None, Why::WrongStore(home)) => Verdict::WrongStore(home),
+                (None, Why::Unknown { spelled }) => Verdict::Unknown { spelled },
+                (None, Why::Denied) => Verdict::Denied,
+            }
+        };
+        classification
+            .touches
+            .iter()
+            .map(|touch| TouchVerdict {
+                touch,
+                verdict: verdict(touch),
+            })
+            .collect()
+    }
+
+    /// Why a touch that no grant allows is refused.
+    fn why<'p>(
+        &'p self,
+        store: Store,
+        objects: &'p StoreObjects,
+        grants: Option<&StoreGrants>,
+        touch: &Touch,
+    ) -> Why<'p> {
+        let unknown = Why::Unknown { spelled: None };
+        match (objects, &touch.object) {
+            (StoreObjects::Named(named), Object::Named { namespace, name }) => {
+                let namespace = namespace.as_deref();
+                if named.objects.find(namespace, name).is_some() {
+                    return Why::Denied;
+                }
+                if let Some(home) = self.home(store, named, namespace, name) {
+                    return Why::WrongStore(home);
+                }
+                Why::Unknown {
+                    spelled: spelled(named, grants, name),
+                }
+            }
+            (StoreObjects::Keys(space), Object::Key(key)) => match space.patterns.key(key) {
+                Some(()) => Why::Denied,
+                None => unknown,
+            },
+            (StoreObjects::Keys(space), Object::Keys(glob)) => {
+                match space.patterns.containing(glob) {
+                    Some(()) => Why::Denied,
+                    None => unknown,
+                }
+            }
+            (StoreObjects::Named(_), Object::Key(_) | Object::Keys(_))
+            | (StoreObjects::Keys(_), Object::Named { .. }) => unknown,
+        }
+    }
+
+    /// The other store in which a name lives. A name in a namespace of its own is another object than the
+    /// one that bears its bare name elsewhere, unless it is the namespace in which it lives there.
+    fn home(
+        &self,
+        asked: Store,
+        named: &NamedObjects,
+        namespace: Option<&str>,
+        name: &str,
+    ) -> Option<Store> {
+        let namespace = namespace.filter(|space| *space != named.objects.default_namespace());
+        Store::ALL
+            .into_iter()
+            .filter(|store| *store != asked)
+            .find(|store| match self.stores.get(*store) {
+                Some(StoreObjects::Named(other)) => other.objects.find(namespace, name).is_some(),
+                Some(StoreObjects::Keys(_)) | None => false,
+            })
+    }
+
+    /// Tells why the statement as a whole is refused.
+    fn refuse(
+        &self,
+        role: &Role,
+        store: Store,
+        objects: &StoreObjects,
+        grants: Option<&StoreGrants>,
+        classification: &Classification,
+    ) -> Refusal {
+        let refused: Vec<(&Touch, Why<'_>)> = classification
+            .touches
+            .iter()
+            .filter(|touch| grants.is_none_or(|g| allowing(objects, g, touch).is_none()))
+            .map(|touch| (touch, self.why(store, objects, grants, touch)))
+            .collect();
+        let (code, lives_in) = leading(&refused);
+        let mut problem = Problem::new(code, detail(role, store, code, &refused));
+        problem.lives_in = lives_in;
+        for (touch, _) in &refused {
+            let name = touch.object.to_string();
+            // Touches are sorted by object, so the repeats of an object stand together.
+            if problem.objects.last() != Some(&name) {
+                problem.objects.push(name);
+            }
+            if problem.objects.len() >= REFUSED_OBJECTS_MAX {
+                break;
+            }
+        }
+        Refusal(problem)
+    }
+}
+
+/// The grant that allows a touch.
+fn allowing(objects: &StoreObjects, grants: &StoreGrants, touch: &Touch) -> Option<GrantIndex> {
+    match (objects, grants, &touch.object) {
+        (
+            StoreObjects::Named(named),
+            StoreGrants::Named(grants),
+            Object::Named { namespace, name },
+        ) => {
+            let id = named.objects.find(namespace.as_deref(), name)?;
+            grants.find(id, touch.action)
+        }
+        (StoreObjects::Keys(space), StoreGrants::Keys(grants), Object::Key(key)) => {
+            grants.key(space, touch.action, key)
+        }
+        (StoreObjects::Keys(space), StoreGrants::Keys(grants), Object::Keys(glob)) => {
+            grants.keys(space, touch.action, glob)
+        }
+        (StoreObjects::Named(_), StoreGrants::Named(_), Object::Key(_) | Object::Keys(_))
+        | (StoreObjects::Keys(_), StoreGrants::Keys(_), Object::Named { .. })
+        | (StoreObjects::Named(_), StoreGrants::Keys(_), _)
+        | (StoreObjects::Keys(_), StoreGrants::Named(_), _) => None,
+    }
+}
+
+/// The known name that differs in case alone, told only to whom something is granted on it.
+fn spelled<'p>(
+    named: &'p NamedObjects,
+    grants: Option<&StoreGrants>,
+    name: &str,
+) -> Option<&'p str> {
+    let (id, written) = named.in_other_case(name)?;
+    match grants? {
+        StoreGrants::Named(grants) if grants.any(id) => Some(written),
+        StoreGrants::Named(_) | StoreGrants::Keys(_) => None,
+    }
+}
+
+/// Which of the functions that a statement calls the policy does not list.
+fn refused_functions<'f>(objects: &StoreObjects, functions: &'f [String]) -> Vec<&'f str> {
+    functions
+        .iter()
+        .map(String::as_str)
+        .filter(|function| match objects {
+            StoreObjects::Named(named) => {
+                let (namespace, name) = match function.split_once('.') {
+                    Some((namespace, name)) => (Some(namespace), name),
+                    None => (None, *function),
+                };
+                named.functions.find(namespace, name).is_none()
+            }
+            StoreObjects::Keys(_) => true,
+        })
+        .collect()
+}
+
+/// The code of the gravest refusal, and for a wrong store the right one.
+fn leading(refused: &[(&Touch, Why<'_>)]) -> (Code, Option<Store>) {
+    let mut code = Code::PolicyDenied;
+    for (_, why) in refused {
+        match why {
+            Why::WrongStore(home) => return (Code::PolicyWrongStore, Some(*home)),
+            Why::Unknown { .. } => code = Code::PolicyUnknownObject,
+            Why::Denied => {}
+        }
+    }
+    (code, None)
+}
+
+/// A sentence for each refused touch, those of the leading code first.
+fn detail(role: &Role, store: Store, code: Code, refused: &[(&Touch, Why<'_>)]) -> String {
+    let leads = |why: &Why<'_>| code_of(*why) == code;
+    let first = refused.iter().filter(|(_, why)| leads(why));
+    let then = refused.iter().filter(|(_, why)| !leads(why));
+    let mut sentences: Vec<String> = Vec::new();
+    let mut left_out = 0;
+    for (touch, why) in first.chain(then) {
+        let sentence = sentence(role, store, touch, *why);
+        if sentences.contains(&sentence) {
+            continue;
+        }
+        if sentences.len() < EXPLAINED_OBJECTS_MAX {
+            sentences.push(sentence);
+        } else {
+            left_out += 1;
+        }
+    }
+    if left_out > 0 {
+        sentences.push(format!("and {left_out} more"));
+    }
+    sentences.join("; ")
+}
+
+const fn code_of(why: Why<'_>) -> Code {
+    match why {
+        Why::WrongStore(_) => Code::PolicyWrongStore,
+        Why::Unknown { .. } => Code::PolicyUnknownObject,
+        Why::Denied => Code::PolicyDenied,
+    }
+}
+
+fn sentence(role: &Role, store: Store, touch: &Touch, why: Why<'_>) -> String {
+    let object = &touch.object;
+    match (why, object) {
+        (Why::WrongStore(home), _) => format!(
+            "`{object}` lives in {home}, not in {store}: send what touches it to `{}`",
+            route(home)
+        ),
+        (
+            Why::Unknown {
+                spelled: Some(name),
+            },
+            _,
+        ) => {
+            format!(
+                "`{object}` is not known in {store}; names are case-sensitive here: `{name}` is known"
+            )
+        }
+        (Why::Unknown { spelled: None }, Object::Named { .. }) => format!(
+            "`{object}` is not known: the policy lists no such {} in {store} or elsewhere",
+            super::raw::object_word(store)
+        ),
+        (Why::Unknown { spelled: None }, Object::Key(_)) => {
+            format!("key `{object}` matches no key pattern of the policy")
+        }
+        (Why::Unknown { spelled: None }, Object::Keys(_)) => format!(
+            "`{object}` can match keys outside of the policy's key patterns: begin it with the prefix of one"
+        ),
+        (Why::Denied, Object::Named { .. } | Object::Key(_)) => format!(
+            "role `{}` is not granted `{}` on `{object}` in {store}",
+            role.name(),
+            touch.action
+        ),
+        (Why::Denied, Object::Keys(_)) => format!(
+            "role `{}` is not granted `{}` on every key that `{object}` can match",
+            role.name(),
+            touch.action
+        ),
+    }
+}
+
+/// Where a store is asked over HTTP.
+const fn route(store: Store) -> &'static str {
+    match store {
+        Store::Postgres => "POST /v1/postgres/query",
+        Store::Mysql => "POST /v1/mysql/query",
+        Store::Mongodb => "POST /v1/mongodb/command",
+        Store::Redis => "POST /v1/redis/command",
+    }
+}
+
+fn no_role(role: &str) -> Refusal {
+    let detail = format!("the policy has no role `{role}`, so nothing is granted");
+    Refusal(Problem::new(Code::PolicyDenied, detail))
+}
+
+fn no_store(store: Store) -> Refusal {
+    let detail = format!("the policy has no section for {store}, so nothing there is granted");
+    Refusal(Problem::new(Code::PolicyDenied, detail))
+}
+
+fn nothing_granted(role: &Role, store: Store) -> Refusal {
+    let detail = format!("role `{}` is granted nothing in {store}", role.name());
+    Refusal(Problem::new(Code::PolicyDenied, detail))
+}
+
+fn forbidden(store: Store, functions: &[&str]) -> Refusal {
+    let named = functions.iter().take(EXPLAINED_OBJECTS_MAX);
+    let named: Vec<String> = named.map(|function| format!("`{function}`")).collect();
+    let detail = format!(
+        "calls {}, which may do more than compute; a function is allowed where the policy lists it: \
+         `functions = [...]` in `[stores.{store}]`",
+        named.join(", ")
+    );
+    Refusal(Problem::new(Code::PolicyForbiddenStatement, detail))
+}

@@ -1,0 +1,265 @@
+//! `[roles.*]` and `[rate_limits.*]` → [`Role`], every name looked up.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::{EVERY_OBJECT, Grant, GrantIndex, KeyGrants, NamedGrants, Role, StoreGrants};
+use crate::decide::RateLimit;
+use crate::decide::fault::{Faults, did_you_mean, nearest};
+use crate::decide::raw::{RawGrant, RawPolicy, RawRateLimit, RawRole, object_word, objects_key};
+use crate::decide::source::{Place, Written};
+use crate::decide::stores::{KeySpace, NamedObjects, PerStore, StoreObjects, glob, split};
+use crate::operation::Store;
+
+/// All roles of a policy, by name.
+pub(in crate::decide) fn compile(
+    raw: RawPolicy,
+    stores: &PerStore<Option<StoreObjects>>,
+    faults: &mut Faults,
+) -> HashMap<String, Arc<Role>> {
+    let limits = rate_limits(&raw.rate_limits, faults);
+    let mut first: HashMap<String, Place> = HashMap::new();
+    let mut roles = HashMap::new();
+    let mut used: HashSet<String> = HashSet::new();
+    for role in raw.roles {
+        let place = faults.place(&role.name.span);
+        if let Some(other) = first.get(&role.name.value) {
+            let message = format!("role `{}` is in two files", role.name.value);
+            let help =
+                format!("keep a role in one file, so that it can be read as a whole (see {other})");
+            faults.error(&role.name.span, message, help);
+            continue;
+        }
+        first.insert(role.name.value.clone(), place);
+        used.extend(role.rate_limit.iter().map(|limit| limit.value.clone()));
+        let compiled = compile_role(role, stores, &limits, faults);
+        roles.insert(compiled.name.clone(), Arc::new(compiled));
+    }
+    for limit in &raw.rate_limits {
+        if !used.contains(&limit.name.value) {
+            let message = format!("no role has the rate limit `{}`", limit.name.value);
+            let help = format!(
+                "write `rate_limit = \"{}\"` in a role, or remove it",
+                limit.name.value
+            );
+            faults.warning(&limit.name.span, message, help);
+        }
+    }
+    roles
+}
+
+fn rate_limits(raw: &[RawRateLimit], faults: &mut Faults) -> HashMap<String, Arc<RateLimit>> {
+    let mut limits: HashMap<String, Arc<RateLimit>> = HashMap::new();
+    for limit in raw {
+        let name = &limit.name.value;
+        if u64::from(limit.requests) > limit.period_ms.saturating_mul(1000) {
+            let message = format!("rate limit `{name}` is faster than one request a microsecond");
+            faults.error(
+                &limit.name.span,
+                message,
+                "write fewer requests or a longer period",
+            );
+        }
+        if limits.contains_key(name) {
+            let message = format!("rate limit `{name}` is in two files");
+            faults.error(&limit.name.span, message, "keep it in one");
+            continue;
+        }
+        let compiled = RateLimit {
+            name: name.clone(),
+            requests: limit.requests,
+            period_ms: limit.period_ms,
+            burst: limit.burst,
+        };
+        limits.insert(name.clone(), Arc::new(compiled));
+    }
+    limits
+}
+
+fn compile_role(
+    raw: RawRole,
+    stores: &PerStore<Option<StoreObjects>>,
+    limits: &HashMap<String, Arc<RateLimit>>,
+    faults: &mut Faults,
+) -> Role {
+    let rate_limit = raw.rate_limit.and_then(|written| {
+        let limit = limits.get(&written.value).cloned();
+        if limit.is_none() {
+            let message = format!("unknown rate limit `{}`", written.value);
+            let mut names: Vec<&str> = limits.keys().map(String::as_str).collect();
+            names.sort_unstable();
+            let help = match nearest(&written.value, names) {
+                Some(name) => format!("did you mean `{name}`?"),
+                None => format!("add `[rate_limits.{}]`", written.value),
+            };
+            faults.error(&written.span, message, help);
+        }
+        limit
+    });
+    if raw.grants.is_empty() {
+        let message = format!("role `{}` is granted nothing", raw.name.value);
+        let help = format!(
+            "add `[[roles.{}.grants]]`, or remove the role",
+            raw.name.value
+        );
+        faults.warning(&raw.name.span, message, help);
+    }
+    let mut role = Role {
+        name: raw.name.value,
+        description: raw.description,
+        rate_limit,
+        grants: Vec::new(),
+        index: PerStore::default(),
+    };
+    for grant in raw.grants {
+        add_grant(&mut role, grant, stores, faults);
+    }
+    role
+}
+
+fn add_grant(
+    role: &mut Role,
+    raw: RawGrant,
+    stores: &PerStore<Option<StoreObjects>>,
+    faults: &mut Faults,
+) {
+    let store = raw.store;
+    let at = GrantIndex(u32::try_from(role.grants.len()).unwrap_or(u32::MAX));
+    match stores.get(store) {
+        None => {
+            let message = format!("a grant on {store}, where nothing lives");
+            let help = format!("add `[stores.{store}]` with its `{}`", objects_key(store));
+            faults.error(&raw.span, message, help);
+        }
+        Some(StoreObjects::Named(named)) => {
+            let mut own = match role.index.get_mut(store).take() {
+                Some(StoreGrants::Named(own)) => own,
+                Some(StoreGrants::Keys(_)) | None => NamedGrants::default(),
+            };
+            grant_names(&mut own, at, &raw, named, stores, faults);
+            *role.index.get_mut(store) = Some(StoreGrants::Named(own));
+        }
+        Some(StoreObjects::Keys(space)) => {
+            let mut own = match role.index.get_mut(store).take() {
+                Some(StoreGrants::Keys(own)) => own,
+                Some(StoreGrants::Named(_)) | None => Box::default(),
+            };
+            grant_keys(&mut own, at, &raw, space, faults);
+            *role.index.get_mut(store) = Some(StoreGrants::Keys(own));
+        }
+    }
+    role.grants.push(Grant {
+        store,
+        objects: raw.objects.into_iter().map(|object| object.value).collect(),
+        actions: raw.actions,
+        place: faults.place(&raw.span),
+    });
+}
+
+fn grant_names(
+    own: &mut NamedGrants,
+    at: GrantIndex,
+    raw: &RawGrant,
+    named: &NamedObjects,
+    stores: &PerStore<Option<StoreObjects>>,
+    faults: &mut Faults,
+) {
+    for written in &raw.objects {
+        let actions = if written.value == EVERY_OBJECT {
+            redundant_beside_every(raw, written, faults);
+            &mut own.every
+        } else {
+            let (namespace, name) = split(raw.store, &written.value);
+            let Some(id) = named.objects.find(namespace, name) else {
+                unknown_object(raw.store, written, named, stores, faults);
+                continue;
+            };
+            own.some.entry(id).or_default()
+        };
+        for action in &raw.actions {
+            actions.add(*action, at);
+        }
+    }
+}
+
+fn redundant_beside_every(raw: &RawGrant, written: &Written<String>, faults: &mut Faults) {
+    if raw.objects.len() > 1 {
+        let message = "`*` already grants every name beside it".to_owned();
+        faults.warning(&written.span, message, "remove the names, or the `*`");
+    }
+}
+
+fn unknown_object(
+    store: Store,
+    written: &Written<String>,
+    named: &NamedObjects,
+    stores: &PerStore<Option<StoreObjects>>,
+    faults: &mut Faults,
+) {
+    let word = object_word(store);
+    let home = Store::ALL
+        .into_iter()
+        .find(|other| match stores.get(*other) {
+            Some(StoreObjects::Named(other)) => other.objects.find(None, &written.value).is_some(),
+            Some(StoreObjects::Keys(_)) | None => false,
+        });
+    let known = named.written.iter().map(String::as_str);
+    let help = if written.value.contains('*') {
+        format!("name each {word}; `*` stands alone and means all of them")
+    } else if let Some(home) = home {
+        format!(
+            "`{}` lives in {home}: write `store = \"{home}\"`",
+            written.value
+        )
+    } else if let Some(name) = nearest(&written.value, known.clone()) {
+        format!("did you mean `{name}`?")
+    } else {
+        let names = did_you_mean(&written.value, known);
+        let or = if names.is_empty() { "" } else { ", or " };
+        format!("{names}{or}list it in `[stores.{store}]` first")
+    };
+    faults.error(
+        &written.span,
+        format!("unknown {word} `{}` in {store}", written.value),
+        help,
+    );
+}
+
+fn grant_keys(
+    own: &mut KeyGrants,
+    at: GrantIndex,
+    raw: &RawGrant,
+    space: &KeySpace,
+    faults: &mut Faults,
+) {
+    for written in &raw.objects {
+        if written.value == EVERY_OBJECT {
+            redundant_beside_every(raw, written, faults);
+            raw.actions
+                .iter()
+                .for_each(|action| own.every.add(*action, at));
+            continue;
+        }
+        let Some(glob) = glob(written, faults) else {
+            continue;
+        };
+        if space.patterns.containing_glob(&glob).is_none() {
+            unlisted_keys(written, space, faults);
+            continue;
+        }
+        for action in &raw.actions {
+            own.add(&glob, *action, at);
+        }
+    }
+}
+
+fn unlisted_keys(written: &Written<String>, space: &KeySpace, faults: &mut Faults) {
+    let text = &written.value;
+    let message = format!("key pattern `{text}` reaches keys that do not live in redis");
+    let known = space.globs.iter().map(|(text, _)| text.as_str());
+    let help = match nearest(text, known) {
+        Some(name) => format!("did you mean `{name}`?"),
+        None => "list it, or a wider pattern, in `[stores.redis]` first".to_owned(),
+    };
+    faults.error(&written.span, message, help);
+}
