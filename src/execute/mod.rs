@@ -1,0 +1,116 @@
+//! Runs what was admitted: takes only a [`Ticket`](crate::limit::Ticket).
+
+pub mod mongodb;
+pub mod mysql;
+pub mod pool;
+pub mod postgres;
+#[cfg(test)]
+pub(crate) mod private_servers;
+pub mod redis;
+pub mod request;
+pub mod settings;
+pub mod stores;
+pub mod tls;
+
+#[cfg(test)]
+mod live;
+
+use crate::error::{Code, Problem, PublicError};
+use crate::operation::Store;
+use crate::reply::SinkError;
+
+/// How long a store may take to answer a health check.
+const PING_TIMEOUT_MS: u64 = 2_000;
+
+/// What can go wrong between a ticket and its reply.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A parameter does not fit its type; names the parameter, counted from 1.
+    #[error("parameter {index}: {reason}")]
+    Parameter { index: usize, reason: String },
+    #[error("{store}: {sqlstate:?} {errno:?}: {message}")]
+    Server {
+        store: Store,
+        sqlstate: Option<String>,
+        errno: Option<i64>,
+        /// The server's message for the caller's own statement.
+        message: String,
+        /// Unique violation, serialization failure or deadlock.
+        conflict: bool,
+    },
+    #[error("{store} is unavailable: {cause}")]
+    Unavailable { store: Store, cause: String },
+    #[error("{store}: no free connection after {waited_ms} ms")]
+    PoolExhausted { store: Store, waited_ms: u64 },
+    #[error("{store}: cancelled after {timeout_ms} ms")]
+    Timeout { store: Store, timeout_ms: u64 },
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    /// The request as a whole cannot be run (a cursor of another key, say).
+    #[error("{0}")]
+    Invalid(String),
+}
+
+impl PublicError for Error {
+    fn problem(&self) -> Problem {
+        match self {
+            Self::Parameter { index, reason } => {
+                Problem::new(Code::RequestInvalid, format!("parameter {index}: {reason}"))
+            }
+            Self::Server {
+                sqlstate,
+                errno,
+                message,
+                conflict,
+                ..
+            } => {
+                let code = if *conflict {
+                    Code::StoreConflict
+                } else {
+                    Code::StoreError
+                };
+                let mut problem = Problem::new(code, message.clone());
+                problem.sqlstate.clone_from(sqlstate);
+                problem.errno = *errno;
+                problem
+            }
+            Self::Unavailable { store, .. } => {
+                let mut problem = Problem::new(
+                    Code::StoreUnavailable,
+                    format!("{store} cannot be reached; try again shortly"),
+                );
+                problem.retry_after_ms = Some(1000);
+                problem
+            }
+            Self::PoolExhausted { store, waited_ms } => {
+                let mut problem = Problem::new(
+                    Code::PoolExhausted,
+                    format!("all {store} connections were in use for {waited_ms} ms"),
+                );
+                problem.retry_after_ms = Some(1000);
+                problem
+            }
+            Self::Timeout { store, timeout_ms } => Problem::new(
+                Code::StoreTimeout,
+                format!("{store} was asked to cancel the statement after {timeout_ms} ms"),
+            ),
+            Self::Sink(error) => {
+                let hint = match error {
+                    SinkError::DuplicateColumn(name) => format!(
+                        "two columns are called `{name}` and one value would be lost: alias one of them, or ask for \"rows\": \"arrays\""
+                    ),
+                    SinkError::RowsMax(rows) => format!(
+                        "the result has more than {rows} rows: add a LIMIT or ask for a higher `max_rows`"
+                    ),
+                    SinkError::BytesMax(bytes) => {
+                        format!(
+                            "the result is larger than {bytes} bytes: select fewer rows or columns"
+                        )
+                    }
+                };
+                Problem::new(Code::RequestInvalid, hint)
+            }
+            Self::Invalid(detail) => Problem::new(Code::RequestInvalid, detail.clone()),
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! The driver's client: how it is configured, and what its events tell.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use mongodb::event::EventHandler;
+use mongodb::event::cmap::CmapEvent;
+use mongodb::event::sdam::SdamEvent;
+use mongodb::options::{ClientOptions, Tls, TlsOptions};
+use mongodb::{Client, ServerType};
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::execute::settings::{PoolSettings, TlsMode, TlsSettings};
+
+/// How long a request waits for a server that can serve it, an election included. A server that is known to be
+/// down is not waited for at all ([`Watch::is_down`]).
+pub const SERVER_SELECTION_MS_MAX: u64 = 2_000;
+/// How long opening one connection may take, TLS and authentication included.
+pub const CONNECT_MS_MAX: u64 = 2_000;
+/// How often a server is asked how it is: the longest time for which one that has come back goes unnoticed.
+const HEARTBEAT_MS: u64 = 1_000;
+/// Name under which the server's log and `currentOp` know the sidecar.
+const APP_NAME: &str = "bulkhead";
+
+/// Everything that the MongoDB store needs. `Debug` shows neither uri nor password.
+#[derive(Debug, Clone)]
+pub struct MongoSettings {
+    /// `mongodb://` or `mongodb+srv://`; it may name the user and, less well kept, hold the password.
+    pub uri: SecretString,
+    /// Replaces the password in the uri.
+    pub password: Option<SecretString>,
+    /// The database of a request that names none, and of health checks.
+    pub database: String,
+    pub tls: TlsSettings,
+    pub pool: PoolSettings,
+    /// How long the server may work on a command; a request may ask for less, never for more.
+    pub statement_timeout_ms: u64,
+}
+
+impl MongoSettings {
+    /// The pattern's figures.
+    pub const POOL: PoolSettings = PoolSettings {
+        min: 2,
+        max: 10,
+        acquire_timeout_ms: 5_000,
+        waiting_max: 1_024,
+        max_lifetime_s: 1_800,
+    };
+}
+
+/// Why the settings make no client.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    #[error("the MongoDB uri is not valid: {0}")]
+    Uri(String),
+    #[error("the MongoDB uri asks for TLS and `tls.mode` is \"disable\": take one of them out")]
+    TlsContradiction,
+}
+
+/// The pool's connections, as its events count them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PoolGauges {
+    pub size: u64,
+    pub in_use: u64,
+    pub idle: u64,
+    pub waiting: u64,
+    pub max: u64,
+}
+
+/// What the driver's events have told so far.
+#[derive(Debug, Default)]
+pub struct Watch {
+    size: AtomicI64,
+    in_use: AtomicI64,
+    waiting: AtomicI64,
+    heartbeats_failed: AtomicU64,
+    down: AtomicBool,
+}
+
+impl Watch {
+    /// Whether every server's last check failed. False until the first check has ended.
+    pub fn is_down(&self) -> bool {
+        self.down.load(Ordering::Relaxed)
+    }
+
+    /// Connections by state. `waiting` counts those that wait inside the driver alone.
+    pub fn gauges(&self, max: u32) -> PoolGauges {
+        let read = |gauge: &AtomicI64| u64::try_from(gauge.load(Ordering::Relaxed)).unwrap_or(0);
+        let (size, in_use) = (read(&self.size), read(&self.in_use));
+        PoolGauges {
+            size,
+            in_use,
+            idle: size.saturating_sub(in_use),
+            waiting: read(&self.waiting),
+            max: u64::from(max),
+        }
+    }
+
+    fn pool_event(&self, event: &CmapEvent) {
+        let change = |gauge: &AtomicI64, by: i64| {
+            gauge.fetch_add(by, Ordering::Relaxed);
+        };
+        if matches!(event, CmapEvent::ConnectionCreated(_)) {
+            change(&self.size, 1);
+        } else if matches!(event, CmapEvent::ConnectionClosed(_)) {
+            change(&self.size, -1);
+        } else if matches!(event, CmapEvent::ConnectionCheckoutStarted(_)) {
+            change(&self.waiting, 1);
+        } else if matches!(event, CmapEvent::ConnectionCheckoutFailed(_)) {
+            change(&self.waiting, -1);
+        } else if matches!(event, CmapEvent::ConnectionCheckedOut(_)) {
+            change(&self.waiting, -1);
+            change(&self.in_use, 1);
+        } else if matches!(event, CmapEvent::ConnectionCheckedIn(_)) {
+            change(&self.in_use, -1);
+        }
+    }
+
+    /// A server becomes unknown by a failed check or by an operation's network error; only the failed check says
+    /// that it is down, since after the error the driver checks at once and a request may as well wait for that.
+    fn topology_event(&self, event: &SdamEvent) {
+        if let SdamEvent::ServerHeartbeatFailed(_) = event {
+            self.heartbeats_failed.fetch_add(1, Ordering::Relaxed);
+        } else if let SdamEvent::ServerHeartbeatSucceeded(_) = event {
+            self.heartbeats_failed.store(0, Ordering::Relaxed);
+            self.down.store(false, Ordering::Relaxed);
+        } else if let SdamEvent::TopologyDescriptionChanged(change) = event {
+            let mut servers = change.new_description.servers().into_values();
+            let known = servers.any(|server| server.server_type() != ServerType::Unknown);
+            let failed = self.heartbeats_failed.load(Ordering::Relaxed) > 0;
+            self.down.store(!known && failed, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Makes the client. A plain `mongodb://` uri touches no network here; `mongodb+srv://` asks the name server.
+pub async fn client(settings: &MongoSettings, watch: &Arc<Watch>) -> Result<Client, ConnectError> {
+    let mut options = ClientOptions::parse(settings.uri.expose_secret())
+        .await
+        .map_err(|error| ConnectError::Uri(error.to_string()))?;
+    options.tls = Some(tls(settings, options.tls.take())?);
+    if let (Some(password), Some(credential)) = (&settings.password, &mut options.credential) {
+        credential.password = Some(password.expose_secret().to_owned());
+    }
+    options.app_name = Some(APP_NAME.to_owned());
+    options.min_pool_size = Some(settings.pool.min);
+    options.max_pool_size = Some(settings.pool.max);
+    options.max_idle_time = Some(Duration::from_secs(settings.pool.max_lifetime_s));
+    options.connect_timeout = Some(Duration::from_millis(CONNECT_MS_MAX));
+    options.server_selection_timeout = Some(Duration::from_millis(SERVER_SELECTION_MS_MAX));
+    options.heartbeat_freq = Some(Duration::from_millis(HEARTBEAT_MS));
+    // A command runs once: the sidecar retries nothing that may have been carried out.
+    options.retry_reads = Some(false);
+    options.retry_writes = Some(false);
+    let pool_watch = Arc::clone(watch);
+    options.cmap_event_handler = Some(EventHandler::callback(move |event: CmapEvent| {
+        pool_watch.pool_event(&event);
+    }));
+    let topology_watch = Arc::clone(watch);
+    options.sdam_event_handler = Some(EventHandler::callback(move |event: SdamEvent| {
+        topology_watch.topology_event(&event);
+    }));
+    Client::with_options(options).map_err(|error| ConnectError::Uri(error.to_string()))
+}
+
+/// `verify-full` overrides whatever the uri says, so that no option in it can switch the verification off.
+fn tls(settings: &MongoSettings, from_uri: Option<Tls>) -> Result<Tls, ConnectError> {
+    match (settings.tls.mode, from_uri) {
+        (TlsMode::VerifyFull, _) => {
+            let mut options = TlsOptions::default();
+            options.ca_file_path.clone_from(&settings.tls.ca_file);
+            Ok(Tls::Enabled(options))
+        }
+        (TlsMode::Disable, Some(Tls::Enabled(_))) => Err(ConnectError::TlsContradiction),
+        (TlsMode::Disable, Some(Tls::Disabled) | None) => Ok(Tls::Disabled),
+    }
+}

@@ -1,0 +1,278 @@
+//! One command on its way: its session, its deadline, the cursor it opens or continues.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bson::{Document, RawDocumentBuf, doc};
+use mongodb::Client;
+use tokio::time::timeout;
+
+use super::command::{Kind, Prepared};
+use super::cursors::{Doomed, Full, Namespace, Refusal};
+use super::failure::{self, unavailable};
+use super::{CONTROL_MS_MAX, CURSORS_PER_KEY_MAX, MongoStore, Session};
+use crate::execute::Error;
+use crate::operation::Store;
+
+/// How much longer than the server the sidecar waits: the server's own answer is the better one.
+const DEADLINE_GRACE_MS: u64 = 500;
+
+/// The classifier judged the cursors it saw; what runs must name the same.
+pub(super) fn same_cursors(kind: &Kind, classified: &[i64]) -> Result<(), Error> {
+    let named: &[i64] = match kind {
+        Kind::Plain => &[],
+        Kind::GetMore { cursor, .. } => std::slice::from_ref(cursor),
+        Kind::KillCursors { cursors, .. } => cursors,
+    };
+    let sorted = |ids: &[i64]| {
+        let mut ids = ids.to_vec();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    };
+    if sorted(named) == sorted(classified) {
+        Ok(())
+    } else {
+        Err(Error::Invalid(
+            "the command continues other cursors than were checked".into(),
+        ))
+    }
+}
+
+fn refused(id: i64, refusal: Refusal) -> Error {
+    Error::Invalid(match refusal {
+        Refusal::NoSuchCursor => format!("no such cursor: `{id}`"),
+        Refusal::Busy => format!("cursor `{id}` is in use by another request"),
+    })
+}
+
+/// One command on its way.
+pub(super) struct Run<'a> {
+    pub store: &'a MongoStore,
+    pub client: &'a Client,
+    pub database: &'a str,
+    pub key_id: &'a str,
+}
+
+impl Run<'_> {
+    pub async fn command(&self, prepared: Prepared) -> Result<RawDocumentBuf, Error> {
+        match prepared.kind.clone() {
+            Kind::Plain => self.plain(prepared).await,
+            Kind::GetMore { cursor, collection } => {
+                self.get_more(prepared, cursor, collection).await
+            }
+            Kind::KillCursors {
+                cursors,
+                collection,
+            } => self.kill_cursors(prepared, &cursors, collection).await,
+        }
+    }
+
+    async fn plain(&self, prepared: Prepared) -> Result<RawDocumentBuf, Error> {
+        let session = self.client.start_session().causal_consistency(false).await;
+        let session = session.map_err(|error| failure::from_driver(&error, prepared.timeout_ms))?;
+        let session: Session = Arc::new(tokio::sync::Mutex::new(session));
+        let reply = self.send(prepared, &session).await?;
+        if let Some((id, namespace)) = open_cursor(&reply) {
+            self.keep(id, namespace, session).await?;
+        }
+        encode(&reply)
+    }
+
+    /// Registers a cursor that the server has opened; without room it is killed and the request refused.
+    async fn keep(&self, id: i64, namespace: Namespace, session: Session) -> Result<(), Error> {
+        let key_id = Arc::from(self.key_id);
+        let now = Instant::now();
+        let kept = self
+            .store
+            .cursors()
+            .open(id, &key_id, namespace, session, now);
+        let Err((full, doomed)) = kept else {
+            return Ok(());
+        };
+        self.store.kill_cursor(&doomed).await;
+        Err(match full {
+            Full::Key => Error::Invalid(format!(
+                "this key has {CURSORS_PER_KEY_MAX} cursors open: read one to its end, kill one, or ask with `singleBatch`"
+            )),
+            Full::Total => Error::PoolExhausted {
+                store: Store::Mongodb,
+                waited_ms: 0,
+            },
+        })
+    }
+
+    async fn get_more(
+        &self,
+        prepared: Prepared,
+        id: i64,
+        collection: String,
+    ) -> Result<RawDocumentBuf, Error> {
+        let namespace = Namespace {
+            database: self.database.to_owned(),
+            collection,
+        };
+        let session = self.store.cursors().check_out(id, self.key_id, &namespace);
+        let session = session.map_err(|refusal| refused(id, refusal))?;
+        // A failed or abandoned getMore leaves a cursor whose position nobody knows: it is not continued.
+        let mut held = Held {
+            store: self.store,
+            cursor: Some(Doomed {
+                id,
+                namespace,
+                session: Arc::clone(&session),
+            }),
+        };
+        let reply = self.send(prepared, &session).await?;
+        held.cursor = None;
+        if open_cursor(&reply).is_some_and(|(still, _)| still == id) {
+            // Closed meanwhile by `killCursors`: the session goes back to the driver, and the server has no cursor.
+            let _closed = self.store.cursors().check_in(id, session, Instant::now());
+        } else {
+            self.store.cursors().close(id);
+        }
+        encode(&reply)
+    }
+
+    async fn kill_cursors(
+        &self,
+        prepared: Prepared,
+        ids: &[i64],
+        collection: String,
+    ) -> Result<RawDocumentBuf, Error> {
+        let namespace = Namespace {
+            database: self.database.to_owned(),
+            collection,
+        };
+        {
+            let cursors = self.store.cursors();
+            let foreign = ids
+                .iter()
+                .find(|id| !cursors.is_owned(**id, self.key_id, &namespace));
+            if let Some(id) = foreign {
+                return Err(refused(*id, Refusal::NoSuchCursor));
+            }
+        }
+        // `killCursors` takes no session (the driver refuses one); the server asks for none.
+        let database = self.client.database(self.database);
+        let deadline = Duration::from_millis(prepared.timeout_ms + DEADLINE_GRACE_MS);
+        let send = database.run_raw_command(prepared.document);
+        let reply = timeout(deadline, send)
+            .await
+            .map_err(|_| timed_out(prepared.timeout_ms))?;
+        let reply = reply.map_err(|error| failure::from_driver(&error, prepared.timeout_ms))?;
+        let mut cursors = self.store.cursors();
+        for id in ids {
+            cursors.close(*id);
+        }
+        encode(&reply)
+    }
+
+    /// Sends the document in the session. Whether it fails, times out or is abandoned, nothing of it goes on.
+    async fn send(&self, prepared: Prepared, session: &Session) -> Result<Document, Error> {
+        let mut guard = session.lock().await;
+        let mut kill = KillOnDrop {
+            store: self.store,
+            client: self.client,
+            lsid: guard.id().clone(),
+            session: Some(Arc::clone(session)),
+        };
+        let database = self.client.database(self.database);
+        let deadline = Duration::from_millis(prepared.timeout_ms + DEADLINE_GRACE_MS);
+        let send = database
+            .run_raw_command(prepared.document)
+            .session(&mut *guard);
+        match timeout(deadline, send).await {
+            Ok(Ok(reply)) => {
+                kill.session = None;
+                Ok(reply)
+            }
+            Ok(Err(error)) => {
+                // The server has answered, or the connection is gone and the server ends what ran on it.
+                kill.session = None;
+                Err(failure::from_driver(&error, prepared.timeout_ms))
+            }
+            Err(_) => Err(timed_out(prepared.timeout_ms)),
+        }
+    }
+}
+
+fn timed_out(timeout_ms: u64) -> Error {
+    Error::Timeout {
+        store: Store::Mongodb,
+        timeout_ms,
+    }
+}
+
+/// The cursor that a reply leaves open.
+fn open_cursor(reply: &Document) -> Option<(i64, Namespace)> {
+    let cursor = reply.get_document("cursor").ok()?;
+    let id = cursor.get_i64("id").ok().filter(|id| *id != 0)?;
+    let namespace = Namespace::parse(cursor.get_str("ns").ok()?)?;
+    Some((id, namespace))
+}
+
+fn encode(reply: &Document) -> Result<RawDocumentBuf, Error> {
+    RawDocumentBuf::try_from(reply)
+        .map_err(|error| unavailable(format!("the reply cannot be encoded: {error}")))
+}
+
+/// Ends a session's work on the server when a request is dropped or times out before its reply.
+///
+/// It keeps the session, so that the driver gives it to nobody else before the kill has run.
+struct KillOnDrop<'a> {
+    store: &'a MongoStore,
+    client: &'a Client,
+    lsid: Document,
+    session: Option<Session>,
+}
+
+impl Drop for KillOnDrop<'_> {
+    fn drop(&mut self) {
+        let Some(session) = self.session.take() else {
+            return;
+        };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
+        let inner = Arc::clone(&self.store.0);
+        let admin = self.client.database("admin");
+        let command = doc! {"killSessions": [self.lsid.clone()]};
+        runtime.spawn(async move {
+            // Without a place among the kills, the server ends the command by itself, by `maxTimeMS` at the latest.
+            let Ok(_place) = inner.kills.try_acquire() else {
+                return;
+            };
+            let kill = admin.run_command(command);
+            match timeout(Duration::from_millis(CONTROL_MS_MAX), kill).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => tracing::debug!(%error, "an abandoned command was not killed"),
+                Err(_) => tracing::debug!("an abandoned command was not killed in time"),
+            }
+            drop(session);
+        });
+    }
+}
+
+/// A cursor in the hands of a `getMore`. Dropped before the reply is there, it is closed here and on the server.
+struct Held<'a> {
+    store: &'a MongoStore,
+    cursor: Option<Doomed<Session>>,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        let Some(cursor) = self.cursor.take() else {
+            return;
+        };
+        self.store.cursors().close(cursor.id);
+        let store = self.store.clone();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                if let Ok(_place) = store.0.kills.acquire().await {
+                    store.kill_cursor(&cursor).await;
+                }
+            });
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! Runs a classified statement on MySQL or MariaDB.
+//!
+//! Every statement is prepared (`COM_STMT_PREPARE`), which takes a single statement whatever the connection's
+//! capabilities are: the driver always announces `CLIENT_MULTI_STATEMENTS`, and the server ignores it there.
+//! The driver has no handler for `LOCAL INFILE`, so no file of the sidecar's is ever sent.
+
+mod decode;
+mod encode;
+mod fault;
+mod session;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mysql_async::consts::StatusFlags;
+use mysql_async::prelude::Queryable as _;
+use mysql_async::{BinaryProtocol, Conn, Params, QueryResult, Row, Statement};
+use mysql_common::named_params::ParsedNamedParams;
+use tokio::time::Instant;
+
+use self::decode::Codec;
+use self::session::{Opener, Session};
+use super::Error;
+use super::pool::{Pool, PoolState};
+use super::request::SqlRequest;
+use super::settings::SqlStoreSettings;
+use super::tls::TlsError;
+use crate::limit::Ticket;
+use crate::operation::{Action, Payload, Store};
+use crate::reply::{Column, RowSink, Summary, Value};
+
+/// Longer texts (rows spelt out in an INSERT, mostly) are prepared for one use.
+const STATEMENT_KEPT_BYTES_MAX: usize = 16 * 1024;
+/// How long pinning a session anew may take.
+const RESET_TIMEOUT_MS: u64 = 2_000;
+
+/// MySQL or MariaDB, behind a pool.
+pub struct MysqlStore {
+    opener: Arc<Opener>,
+    pool: Pool<Arc<Opener>>,
+    statement_timeout_ms: u64,
+}
+
+impl MysqlStore {
+    /// Starts connecting in the background, within the current tokio runtime; fails only where the settings
+    /// themselves are wrong. rustls' default provider must be installed before.
+    pub fn new(settings: &SqlStoreSettings) -> Result<Self, TlsError> {
+        let opener = Arc::new(Opener::new(settings)?);
+        let pool = Pool::start(Store::Mysql, Arc::clone(&opener), settings.pool.clone());
+        Ok(Self {
+            opener,
+            pool,
+            statement_timeout_ms: settings.statement_timeout_ms,
+        })
+    }
+
+    /// Runs the admitted statement and hands its rows to `sink`. Dropping the future kills the statement on
+    /// the server.
+    pub async fn execute(
+        &self,
+        ticket: Ticket,
+        request: &SqlRequest,
+        sink: &mut dyn RowSink,
+    ) -> Result<Summary, Error> {
+        let operation = ticket.permit().operation();
+        let Payload::Sql(sql) = &operation.payload else {
+            return Err(Error::Invalid(
+                "the operation is not a SQL statement".to_owned(),
+            ));
+        };
+        let classification = &operation.classification;
+        let touches_session = !classification.functions.is_empty()
+            || classification
+                .touches
+                .iter()
+                .any(|touch| touch.action == Action::Ddl);
+        self.run(sql, touches_session, request, sink).await
+    }
+
+    /// Whether the server answers. `PoolExhausted` means that every connection is busy.
+    pub async fn ping(&self) -> Result<(), Error> {
+        let patience = Duration::from_millis(self.statement_timeout_ms.min(super::PING_TIMEOUT_MS));
+        let checking = async {
+            let mut session = self.pool.try_acquire().await?;
+            session.set_busy();
+            conn(&mut session)?
+                .ping()
+                .await
+                .map_err(|error| fault::into_error(&error, 0))?;
+            session.set_clean();
+            Ok(())
+        };
+        match tokio::time::timeout(patience, checking).await {
+            Ok(checked) => checked,
+            Err(_) => Err(unavailable("no answer to a ping")),
+        }
+    }
+
+    pub fn pool_state(&self) -> PoolState {
+        self.pool.state()
+    }
+
+    /// Below the ticket: what `execute` does once it knows the statement. `touches_session`: the statement
+    /// may leave something behind in its session.
+    async fn run(
+        &self,
+        sql: &str,
+        touches_session: bool,
+        request: &SqlRequest,
+        sink: &mut dyn RowSink,
+    ) -> Result<Summary, Error> {
+        refuse_named_parameters(sql)?;
+        let timeout_ms = request
+            .timeout_ms
+            .unwrap_or(u64::MAX)
+            .min(self.statement_timeout_ms);
+        let deadline = Instant::now() + Duration::from_millis(timeout_ms);
+        let timed_out = || Error::Timeout {
+            store: Store::Mysql,
+            timeout_ms,
+        };
+        let acquiring = tokio::time::timeout_at(deadline, self.pool.acquire());
+        let mut session = acquiring.await.map_err(|_| timed_out())??;
+
+        // From here on, whatever drops this future closes the connection and kills its statement.
+        session.set_busy();
+        let running = statement(conn(&mut session)?, sql, request, sink);
+        let result = match tokio::time::timeout_at(deadline, running).await {
+            Ok(result) => result,
+            Err(_) => return Err(timed_out()),
+        };
+        let is_in_step = match &result {
+            Ok(_) => true,
+            Err(failure) => failure.is_in_step(),
+        };
+        if is_in_step && !is_in_transaction(conn(&mut session)?) {
+            let is_restored = !touches_session || {
+                let resetting = self.opener.reset(&mut session);
+                let patience = Duration::from_millis(RESET_TIMEOUT_MS);
+                matches!(tokio::time::timeout(patience, resetting).await, Ok(Ok(())))
+            };
+            if is_restored {
+                session.set_clean();
+            }
+        }
+        result.map_err(|failure| failure.into_error(timeout_ms))
+    }
+}
+
+/// The driver rewrites `:name` to `?` where it sees a named parameter, and it may see one within a literal,
+/// since it does not read comments as the server does. What was checked must be what runs.
+fn refuse_named_parameters(sql: &str) -> Result<(), Error> {
+    if !sql.contains(':') {
+        return Ok(());
+    }
+    match ParsedNamedParams::parse(sql.as_bytes()) {
+        Ok(parsed) if parsed.params().is_empty() => Ok(()),
+        Ok(_) | Err(_) => Err(Error::Invalid(
+            "`:name` in the statement could be taken for a named parameter: use `?` and `params`"
+                .to_owned(),
+        )),
+    }
+}
+
+/// How a statement ended without a result.
+enum Failure {
+    /// The server or the connection to it.
+    Driver(mysql_async::Error),
+    /// Refused here while nothing was under way: the connection is untouched.
+    Refused(Error),
+    /// Given up here in the middle of a result: the connection is not in step.
+    Abandoned(Error),
+}
+
+impl From<mysql_async::Error> for Failure {
+    fn from(error: mysql_async::Error) -> Self {
+        Self::Driver(error)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Abandoned(error)
+    }
+}
+
+impl Failure {
+    fn is_in_step(&self) -> bool {
+        match self {
+            Self::Driver(error) => fault::is_answer(error),
+            Self::Refused(_) => true,
+            Self::Abandoned(_) => false,
+        }
+    }
+
+    fn into_error(self, timeout_ms: u64) -> Error {
+        match self {
+            Self::Driver(error) => fault::into_error(&error, timeout_ms),
+            Self::Refused(error) | Self::Abandoned(error) => error,
+        }
+    }
+}
+
+/// Prepares (where this connection has not), executes, and delivers.
+async fn statement(
+    conn: &mut Conn,
+    sql: &str,
+    request: &SqlRequest,
+    sink: &mut dyn RowSink,
+) -> Result<Summary, Failure> {
+    let statement = conn.prep(sql).await?;
+    let result = execute(conn, &statement, request, sink).await;
+    if sql.len() > STATEMENT_KEPT_BYTES_MAX {
+        let is_in_step = match &result {
+            Ok(_) => true,
+            Err(failure) => failure.is_in_step(),
+        };
+        if is_in_step {
+            // Has no answer, so it costs no round trip.
+            conn.close(statement).await?;
+        }
+    }
+    result
+}
+
+async fn execute(
+    conn: &mut Conn,
+    statement: &Statement,
+    request: &SqlRequest,
+    sink: &mut dyn RowSink,
+) -> Result<Summary, Failure> {
+    let params = encode::parameters(&request.params, statement.num_params().into())
+        .map_err(Failure::Refused)?;
+    let result = conn
+        .exec_iter(statement, Params::Positional(params))
+        .await?;
+    let rows = deliver(result, sink).await?;
+    Ok(Summary {
+        rows_affected: rows.unwrap_or_else(|| conn.affected_rows()),
+        last_insert_id: conn.last_insert_id(),
+    })
+}
+
+/// Hands the rows to the sink as they come. Returns their number; `None` for a statement that has none.
+async fn deliver(
+    mut result: QueryResult<'_, 'static, BinaryProtocol>,
+    sink: &mut dyn RowSink,
+) -> Result<Option<u64>, Failure> {
+    let (columns, codecs): (Vec<Column>, Vec<Codec>) =
+        result.columns_ref().iter().map(decode::column).unzip();
+    sink.columns(&columns).map_err(Error::Sink)?;
+    let mut rows = 0;
+    while let Some(row) = result.next().await? {
+        deliver_row(&row, &columns, &codecs, sink)?;
+        rows += 1;
+    }
+    // A procedure may have more results; one reply has room for one.
+    if !result.is_empty() {
+        return Err(Failure::Abandoned(Error::Invalid(
+            "the statement has more than one result".to_owned(),
+        )));
+    }
+    result.drop_result().await?;
+    Ok((!columns.is_empty()).then_some(rows))
+}
+
+fn deliver_row(
+    row: &Row,
+    columns: &[Column],
+    codecs: &[Codec],
+    sink: &mut dyn RowSink,
+) -> Result<(), Error> {
+    sink.start_row()?;
+    for (index, codec) in codecs.iter().enumerate() {
+        let value = match row.as_ref(index) {
+            None => Ok(Value::Null),
+            Some(value) => decode::decode(*codec, value),
+        };
+        let value = value.map_err(|cause| {
+            let (name, database_type) = columns.get(index).map_or(("?", "?"), |column| {
+                (column.name.as_str(), column.database_type.as_ref())
+            });
+            Error::Invalid(format!(
+                "column `{name}` of type `{database_type}` cannot be returned ({cause}): cast it to text"
+            ))
+        })?;
+        sink.value(&value)?;
+    }
+    sink.end_row()?;
+    Ok(())
+}
+
+/// A session with an open transaction is never handed on.
+fn is_in_transaction(conn: &Conn) -> bool {
+    conn.last_ok_packet().is_some_and(|packet| {
+        packet
+            .status_flags()
+            .contains(StatusFlags::SERVER_STATUS_IN_TRANS)
+    })
+}
+
+fn conn(session: &mut Session) -> Result<&mut Conn, Error> {
+    session
+        .conn()
+        .ok_or_else(|| unavailable("the connection closed"))
+}
+
+fn unavailable(cause: &str) -> Error {
+    Error::Unavailable {
+        store: Store::Mysql,
+        cause: cause.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod live;

@@ -1,0 +1,246 @@
+//! One connection to MySQL or MariaDB: how it is opened, pinned, killed and closed.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mysql_async::prelude::Queryable as _;
+use mysql_async::{Conn, Opts, OptsBuilder, SslOpts};
+use secrecy::ExposeSecret as _;
+use tokio::sync::Semaphore;
+
+use super::fault::describe;
+use crate::execute::pool::{Connector, Link};
+use crate::execute::settings::{SqlStoreSettings, TlsMode};
+use crate::execute::tls::{TlsError, client_config, root_certificates};
+
+/// Statements kept prepared on each connection; the driver evicts the least recently used.
+const STATEMENTS_MAX: usize = 256;
+/// A server that vanished without a word is noticed after so long.
+const TCP_KEEPALIVE_MS: u32 = 30_000;
+/// A connection that has been idle for longer is asked whether it is alive before it is used.
+const PING_AFTER_IDLE_MS: u64 = 1_000;
+const PING_TIMEOUT_MS: u64 = 1_000;
+/// How many kills may be under way; beyond it a connection is closed without one, and the server's own
+/// time-out ends the statement.
+const KILLS_MAX: usize = 16;
+const KILL_TIMEOUT_MS: u64 = 5_000;
+/// The server's time-out comes so much later than ours, which tells the caller more.
+const SERVER_TIMEOUT_SLACK_MS: u64 = 2_000;
+
+/// The session state that every statement was classified under. Without `ANSI_QUOTES` and
+/// `NO_BACKSLASH_ESCAPES`, quotes and backslashes mean what the classifier takes them to mean.
+const PINS: &str = "SET NAMES utf8mb4 COLLATE utf8mb4_general_ci, \
+    sql_mode = 'STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', \
+    time_zone = '+00:00', autocommit = 1, sql_auto_is_null = 0, foreign_key_checks = 1, unique_checks = 1";
+
+/// Opens connections. Cheap to share.
+pub(super) struct Opener {
+    opts: Opts,
+    statement_timeout_ms: u64,
+    kills: Arc<Semaphore>,
+}
+
+impl Opener {
+    pub(super) fn new(settings: &SqlStoreSettings) -> Result<Self, TlsError> {
+        let tls = match settings.tls.mode {
+            TlsMode::Disable => None,
+            TlsMode::VerifyFull => {
+                // The driver builds its own configuration from the same roots; ours finds their faults.
+                client_config(&settings.tls)?;
+                let roots = root_certificates(&settings.tls)?
+                    .into_iter()
+                    .map(|certificate| certificate.to_vec().into())
+                    .collect();
+                Some(
+                    SslOpts::default()
+                        .with_root_certs(roots)
+                        .with_disable_built_in_roots(true),
+                )
+            }
+        };
+        let mut opts = OptsBuilder::default()
+            .user(Some(settings.user.clone()))
+            .pass(Some(settings.password.expose_secret()))
+            .db_name(Some(settings.database.clone()))
+            .ssl_opts(tls)
+            .prefer_socket(false)
+            .tcp_nodelay(true)
+            .tcp_keepalive(Some(Duration::from_millis(TCP_KEEPALIVE_MS.into())))
+            .stmt_cache_size(STATEMENTS_MAX)
+            // Rows matched by an UPDATE, as PostgreSQL and most MySQL drivers for applications count.
+            .client_found_rows(true)
+            .connect_attribute("program_name", "bulkhead");
+        opts = if settings.host.starts_with('/') {
+            opts.socket(Some(settings.host.clone()))
+        } else {
+            opts.ip_or_hostname(settings.host.clone())
+                .tcp_port(settings.port)
+        };
+        Ok(Self {
+            opts: opts.into(),
+            statement_timeout_ms: settings
+                .statement_timeout_ms
+                .saturating_add(SERVER_TIMEOUT_SLACK_MS),
+            kills: Arc::new(Semaphore::new(KILLS_MAX)),
+        })
+    }
+
+    /// What pins a session, and the server's own time-out, which the two servers spell differently (MySQL
+    /// has one for SELECT alone).
+    async fn pin(&self, conn: &mut Conn) -> Result<(), mysql_async::Error> {
+        let version: Option<String> = conn.query_first("SELECT VERSION()").await?;
+        let is_mariadb = version.is_some_and(|version| version.contains("MariaDB"));
+        let timeout_ms = self.statement_timeout_ms;
+        let timeout = if is_mariadb {
+            format!(
+                "max_statement_time = {}.{:03}",
+                timeout_ms / 1_000,
+                timeout_ms % 1_000
+            )
+        } else {
+            format!("max_execution_time = {timeout_ms}")
+        };
+        conn.query_drop(format!("{PINS}, {timeout}")).await
+    }
+
+    /// Undoes whatever a statement may have left behind in its session, and pins it anew.
+    pub(super) async fn reset(&self, session: &mut Session) -> Result<(), mysql_async::Error> {
+        let Some(conn) = session.conn.as_mut() else {
+            return Ok(());
+        };
+        if conn.reset().await? {
+            self.pin(conn).await
+        } else {
+            Err(std::io::Error::other("the server cannot reset a session").into())
+        }
+    }
+}
+
+impl Connector for Opener {
+    type Link = Session;
+
+    async fn connect(&self) -> Result<Session, String> {
+        let mut conn = Conn::new(self.opts.clone())
+            .await
+            .map_err(|error| describe(&error))?;
+        self.pin(&mut conn)
+            .await
+            .map_err(|error| format!("cannot pin the session: {}", describe(&error)))?;
+        Ok(Session {
+            killer: Killer {
+                opts: self.opts.clone(),
+                id: conn.id(),
+                slots: Arc::clone(&self.kills),
+            },
+            conn: Some(conn),
+            busy: false,
+            idle_since: Instant::now(),
+        })
+    }
+}
+
+/// One connection.
+pub(super) struct Session {
+    /// Taken when the session is dropped, and only then.
+    conn: Option<Conn>,
+    killer: Killer,
+    busy: bool,
+    idle_since: Instant,
+}
+
+impl Session {
+    /// `None` never comes while the session is in use.
+    pub(super) fn conn(&mut self) -> Option<&mut Conn> {
+        self.conn.as_mut()
+    }
+
+    /// From here until [`Session::set_clean`] the connection cannot be handed to anybody else.
+    pub(super) fn set_busy(&mut self) {
+        self.busy = true;
+    }
+
+    /// The last statement was read to its end, and no transaction is open.
+    pub(super) fn set_clean(&mut self) {
+        self.busy = false;
+        self.idle_since = Instant::now();
+    }
+}
+
+impl Link for Session {
+    fn is_clean(&self) -> bool {
+        !self.busy
+            && self
+                .conn
+                .as_ref()
+                .is_some_and(|conn| !conn.is_disconnected())
+    }
+
+    async fn check(&mut self) -> Result<(), String> {
+        if !self.is_clean() {
+            return Err("the connection is closed".to_owned());
+        }
+        if self.idle_since.elapsed() < Duration::from_millis(PING_AFTER_IDLE_MS) {
+            return Ok(());
+        }
+        // A ping that is cut short must not leave its answer for the next statement to read.
+        self.busy = true;
+        if let Some(conn) = self.conn.as_mut() {
+            match tokio::time::timeout(Duration::from_millis(PING_TIMEOUT_MS), conn.ping()).await {
+                Ok(answer) => answer.map_err(|error| describe(&error))?,
+                Err(_) => return Err("no answer to a ping".to_owned()),
+            }
+        }
+        self.set_clean();
+        Ok(())
+    }
+}
+
+impl Drop for Session {
+    /// A busy session is killed on the server, in the background, and only then closed: the driver reads a
+    /// pending result to its end before it closes, and a killed connection has an end.
+    fn drop(&mut self) {
+        let Some(conn) = self.conn.take() else {
+            return;
+        };
+        if !self.busy {
+            return;
+        }
+        let slot = Arc::clone(&self.killer.slots).try_acquire_owned();
+        if let (Ok(slot), Ok(runtime)) = (slot, tokio::runtime::Handle::try_current()) {
+            let killer = self.killer.clone();
+            runtime.spawn(async move {
+                killer.kill().await;
+                drop(conn);
+                drop(slot);
+            });
+        }
+    }
+}
+
+/// What it takes to kill a session's connection from another one.
+#[derive(Clone)]
+struct Killer {
+    opts: Opts,
+    id: u32,
+    slots: Arc<Semaphore>,
+}
+
+impl Killer {
+    async fn kill(self) {
+        let killing = async {
+            let mut conn = Conn::new(self.opts).await?;
+            conn.query_drop(format!("KILL {}", self.id)).await?;
+            conn.disconnect().await
+        };
+        match tokio::time::timeout(Duration::from_millis(KILL_TIMEOUT_MS), killing).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::debug!(
+                    cause = describe(&error),
+                    "a connection was gone before its kill"
+                );
+            }
+            Err(_) => tracing::warn!("cannot kill a statement: no answer"),
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! Against a real Redis, over TLS.
+
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::error::{Code, PublicError as _};
+use crate::execute::private_servers::{RedisServer, ticket};
+
+fn words(text: &str) -> Vec<Vec<u8>> {
+    text.split(' ')
+        .map(|word| word.as_bytes().to_vec())
+        .collect()
+}
+
+fn commands(texts: &[&str], atomic: bool) -> Payload {
+    Payload::Redis {
+        commands: texts.iter().map(|text| words(text)).collect(),
+        atomic,
+    }
+}
+
+async fn run(store: &RedisStore, texts: &[&str], atomic: bool) -> Result<Vec<String>, Error> {
+    let ticket = ticket("k1", Store::Redis, commands(texts, atomic), Vec::new());
+    let replies = store.execute(ticket, None).await?;
+    Ok(replies.iter().map(json).collect())
+}
+
+/// A store whose first connection, which a busy machine may take a while to make, is there.
+async fn connected(settings: &RedisSettings) -> RedisStore {
+    let store = RedisStore::connect(settings).unwrap();
+    let start = Instant::now();
+    while store.ping().await.is_err() {
+        assert!(start.elapsed() < Duration::from_secs(10), "no connection");
+    }
+    store
+}
+
+async fn one(store: &RedisStore, text: &str) -> String {
+    match run(store, &[text], false).await {
+        Ok(replies) => replies[0].clone(),
+        Err(error) => panic!("{text}: {error}"),
+    }
+}
+
+fn json(reply: &RedisReply) -> String {
+    match reply {
+        RedisReply::Value(value) => {
+            let mut out = Vec::new();
+            redis_json::write(&mut out, value, usize::MAX).unwrap();
+            String::from_utf8(out).unwrap()
+        }
+        RedisReply::Error(error) => format!("error {error}"),
+    }
+}
+
+async fn code(store: &RedisStore, texts: &[&str], atomic: bool) -> Code {
+    run(store, texts, atomic).await.unwrap_err().problem().code
+}
+
+#[tokio::test]
+async fn replies_have_their_types() {
+    let server = RedisServer::start();
+    let store = connected(&server.settings()).await;
+    let cases = [
+        ("SET cache:x 1", r#""OK""#),
+        ("INCR cache:x", "2"),
+        ("GET cache:x", r#""2""#),
+        ("GET cache:none", "null"),
+        ("HSET session:1 a 1 b 2", "2"),
+        ("HGETALL session:1", r#"{"a":"1","b":"2"}"#),
+        ("SADD cache:s m", "1"),
+        ("SMEMBERS cache:s", r#"["m"]"#),
+        ("ZADD cache:z 1.5 m inf n", "2"),
+        (
+            "ZRANGE cache:z 0 -1 WITHSCORES",
+            r#"[["m",1.5],["n","inf"]]"#,
+        ),
+        ("EXISTS cache:x cache:none", "1"),
+        ("XADD queue:s 1-1 f v", r#""1-1""#),
+        (
+            "XREAD STREAMS queue:s 0",
+            r#"{"queue:s":[["1-1",["f","v"]]]}"#,
+        ),
+        (
+            "LPUSH cache:x y",
+            "error WRONGTYPE Operation against a key holding the wrong kind of value",
+        ),
+        (
+            "NOSUCH",
+            "error ERR unknown command 'NOSUCH', with args beginning with: ",
+        ),
+    ];
+    for (command, expected) in cases {
+        assert_eq!(one(&store, command).await, expected, "{command}");
+    }
+    store.ping().await.unwrap();
+    assert!(store.gauges().up);
+}
+
+#[tokio::test]
+async fn bytes_go_and_come_as_they_are() {
+    let server = RedisServer::start();
+    let store = connected(&server.settings()).await;
+    let all: Vec<u8> = (0..=255).chain(*b"\r\n$5\r\n*1\r\n").collect();
+    let set = Payload::Redis {
+        commands: vec![vec![b"SET".to_vec(), all.clone(), all.clone()]],
+        atomic: false,
+    };
+    store
+        .execute(ticket("k1", Store::Redis, set, Vec::new()), None)
+        .await
+        .unwrap();
+    let get = Payload::Redis {
+        commands: vec![vec![b"GET".to_vec(), all.clone()]],
+        atomic: false,
+    };
+    let replies = store
+        .execute(ticket("k1", Store::Redis, get, Vec::new()), None)
+        .await
+        .unwrap();
+    assert_eq!(replies, [RedisReply::Value(Value::BulkString(all))]);
+}
+
+#[tokio::test]
+async fn a_pipeline_answers_each_command() {
+    let server = RedisServer::start();
+    let store = connected(&server.settings()).await;
+    let texts = ["SET cache:a 1", "HGET cache:a f", "GET cache:a"];
+    let wrong = "error WRONGTYPE Operation against a key holding the wrong kind of value";
+    for atomic in [false, true] {
+        let replies = run(&store, &texts, atomic).await.unwrap();
+        assert_eq!(replies, ["\"OK\"", wrong, "\"1\""], "atomic: {atomic}");
+    }
+    // What cannot be queued stops an atomic pipeline before anything runs.
+    let error = run(&store, &["SET cache:b 1", "GET"], true)
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error.problem().detail,
+        "nothing was run, since command 2 was refused: ERR wrong number of arguments for 'get' command"
+    );
+    assert_eq!(one(&store, "EXISTS cache:b").await, "0");
+    assert!(run(&store, &[], true).await.unwrap().is_empty());
+    // The connection is as it was.
+    assert_eq!(one(&store, "GET cache:a").await, "\"1\"");
+}
+
+#[tokio::test]
+async fn a_waiting_command_holds_up_nobody() {
+    let server = RedisServer::start();
+    let store = connected(&server.settings()).await;
+    one(&store, "PING").await;
+    let waiting: Vec<_> = (0..BLOCKING_CONNECTIONS_MAX)
+        .map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move { run(&store, &["BLPOP queue:q 5"], false).await })
+        })
+        .collect();
+    while store.gauges().blocking_in_use < BLOCKING_CONNECTIONS_MAX {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let start = Instant::now();
+    assert_eq!(one(&store, "PING").await, "\"PONG\"");
+    assert!(start.elapsed() < Duration::from_secs(1));
+    assert_eq!(
+        code(&store, &["BLPOP queue:q 5"], false).await,
+        Code::PoolExhausted
+    );
+    for number in 0..BLOCKING_CONNECTIONS_MAX {
+        one(&store, &format!("RPUSH queue:q {number}")).await;
+    }
+    for waiter in waiting {
+        let replies = waiter.await.unwrap().unwrap();
+        assert!(replies[0].starts_with(r#"["queue:q","#), "{replies:?}");
+    }
+    assert_eq!(one(&store, "BLPOP queue:q 0.01").await, "null");
+    assert_eq!(store.gauges().blocking_in_use, 0);
+}
+
+#[tokio::test]
+async fn an_abandoned_wait_takes_nothing() {
+    let server = RedisServer::start();
+    let store = connected(&server.settings()).await;
+    one(&store, "PING").await;
+    let abandoned = tokio::time::timeout(
+        Duration::from_millis(200),
+        run(&store, &["BLPOP queue:q 20"], false),
+    );
+    assert!(abandoned.await.is_err());
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    one(&store, "RPUSH queue:q x").await;
+    assert_eq!(one(&store, "LLEN queue:q").await, "1");
+}
+
+#[tokio::test]
+async fn away_is_said_at_once_and_return_is_noticed() {
+    let mut server = RedisServer::start();
+    let store = connected(&server.settings()).await;
+    one(&store, "PING").await;
+    server.process.kill();
+    assert_eq!(code(&store, &["PING"], false).await, Code::StoreUnavailable);
+    tokio::time::sleep(Duration::from_millis(link::RECONNECT_WAIT_MS_MAX)).await;
+    assert_eq!(code(&store, &["PING"], false).await, Code::StoreUnavailable);
+    let start = Instant::now();
+    assert_eq!(code(&store, &["PING"], false).await, Code::StoreUnavailable);
+    assert!(
+        start.elapsed() < Duration::from_millis(50),
+        "{:?}",
+        start.elapsed()
+    );
+    assert!(!store.gauges().up);
+    server.restart();
+    let back = Instant::now();
+    while run(&store, &["PING"], false).await.is_err() {
+        assert!(back.elapsed() < Duration::from_secs(5));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn it_starts_before_its_server() {
+    let mut server = RedisServer::start();
+    server.process.kill();
+    let store = RedisStore::connect(&server.settings()).unwrap();
+    assert_eq!(code(&store, &["PING"], false).await, Code::StoreUnavailable);
+    server.restart();
+    let back = Instant::now();
+    while run(&store, &["PING"], false).await.is_err() {
+        assert!(back.elapsed() < Duration::from_secs(5));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_stalled_server_times_out_and_replies_do_not_mix() {
+    let server = RedisServer::start();
+    let store = connected(&server.settings()).await;
+    one(&store, "SET cache:a mine").await;
+    server.process.signal("STOP");
+    assert_eq!(
+        code(&store, &["GET cache:a"], false).await,
+        Code::StoreTimeout
+    );
+    let start = Instant::now();
+    // The stall is known now: others do not wait for it as long.
+    assert_eq!(
+        code(&store, &["GET cache:a"], false).await,
+        Code::StoreUnavailable
+    );
+    assert!(start.elapsed() < Duration::from_millis(link::RECONNECT_WAIT_MS_MAX + 200));
+    server.process.signal("CONT");
+    let back = Instant::now();
+    while run(&store, &["GET cache:none"], false).await.is_err() {
+        assert!(back.elapsed() < Duration::from_secs(5));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(one(&store, "GET cache:a").await, "\"mine\"");
+}
+
+#[tokio::test]
+async fn too_many_at_once_are_refused() {
+    let server = RedisServer::start();
+    let mut settings = server.settings();
+    settings.in_flight_max = 1;
+    let store = connected(&settings).await;
+    one(&store, "PING").await;
+    let waiting = {
+        let store = store.clone();
+        tokio::spawn(async move { run(&store, &["BLPOP queue:q 0.5"], false).await })
+    };
+    while store.gauges().requests_in_flight == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(code(&store, &["PING"], false).await, Code::PoolExhausted);
+    waiting.await.unwrap().unwrap();
+    one(&store, "PING").await;
+}
+
+#[tokio::test]
+async fn a_wrong_name_or_password_is_unavailable() {
+    let server = RedisServer::start();
+    let mut settings = server.settings();
+    settings.password = Some("wrong".to_owned().into());
+    let store = RedisStore::connect(&settings).unwrap();
+    assert_eq!(code(&store, &["PING"], false).await, Code::StoreUnavailable);
+    // The certificate names loopback's address and `localhost`, not its other spellings.
+    let mut settings = server.settings();
+    settings.url = format!("rediss://127.0.0.2:{}", server.port).into();
+    let store = RedisStore::connect(&settings).unwrap();
+    assert_eq!(code(&store, &["PING"], false).await, Code::StoreUnavailable);
+}
