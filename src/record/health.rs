@@ -1,0 +1,139 @@
+//! Whether each store answers: probed in the background, corrected by what requests see.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use crate::operation::Store;
+
+/// Pause between two probes of a store.
+pub const PROBE_INTERVAL: Duration = Duration::from_millis(500);
+
+/// A probe that takes longer counts as down.
+pub const PROBE_TIMEOUT: Duration = Duration::from_millis(1500);
+
+/// What a status can be; 0, before the first probe, is not known yet.
+const UP: u8 = 1;
+const DOWN: u8 = 2;
+
+/// What the last probe of one store said.
+#[derive(Debug, Default)]
+struct State {
+    configured: AtomicBool,
+    status: AtomicU8,
+    ever_up: AtomicBool,
+    latency_us: AtomicU64,
+}
+
+/// The health of every store and of the sidecar.
+#[derive(Debug, Default)]
+pub struct Health {
+    stores: [State; 4],
+    draining: AtomicBool,
+}
+
+impl Health {
+    pub fn configure(&self, store: Store) {
+        self.of(store).configured.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes that `store` answered a probe after `latency`.
+    pub fn up(&self, store: Store, latency: Duration) {
+        let state = self.of(store);
+        let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+        state.latency_us.store(micros, Ordering::Relaxed);
+        state.ever_up.store(true, Ordering::Relaxed);
+        state.status.store(UP, Ordering::Relaxed);
+    }
+
+    pub fn down(&self, store: Store) {
+        self.of(store).status.store(DOWN, Ordering::Relaxed);
+    }
+
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Ready once every configured store has been reached, until draining. An outage later on does not
+    /// make the sidecar unready: the other stores still work, and a pod taken out of service would not help.
+    pub fn is_ready(&self) -> bool {
+        !self.is_draining()
+            && self
+                .configured()
+                .all(|store| self.of(store).ever_up.load(Ordering::Relaxed))
+    }
+
+    /// Whether every configured store is up.
+    pub fn is_healthy(&self) -> bool {
+        self.configured()
+            .all(|store| self.of(store).status.load(Ordering::Relaxed) == UP)
+    }
+
+    /// The pattern's aggregate: a member for each configured store.
+    pub fn report(&self) -> Map<String, Value> {
+        let mut report = Map::new();
+        let status = match (self.is_draining(), self.is_healthy()) {
+            (true, _) => "draining",
+            (false, true) => "ok",
+            (false, false) => "degraded",
+        };
+        report.insert("status".into(), status.into());
+        for store in self.configured() {
+            let state = self.of(store);
+            let latency_ms = state.latency_us.load(Ordering::Relaxed) as f64 / 1000.0;
+            let entry = match state.status.load(Ordering::Relaxed) {
+                UP => json!({"status": "up", "latency_ms": latency_ms}),
+                DOWN => json!({"status": "down"}),
+                _ => json!({"status": "unknown"}),
+            };
+            report.insert(store.as_str().into(), entry);
+        }
+        report
+    }
+
+    fn configured(&self) -> impl Iterator<Item = Store> {
+        Store::ALL
+            .into_iter()
+            .filter(|store| self.of(*store).configured.load(Ordering::Relaxed))
+    }
+
+    fn of(&self, store: Store) -> &State {
+        let [postgres, mysql, mongodb, redis] = &self.stores;
+        match store {
+            Store::Postgres => postgres,
+            Store::Mysql => mysql,
+            Store::Mongodb => mongodb,
+            Store::Redis => redis,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readiness_waits_for_every_store_once_and_health_follows_each() {
+        let health = Health::default();
+        health.configure(Store::Postgres);
+        health.configure(Store::Redis);
+        assert!(!health.is_ready());
+        health.up(Store::Postgres, Duration::from_millis(2));
+        assert!(!health.is_ready());
+        health.up(Store::Redis, Duration::from_millis(1));
+        assert!(health.is_ready() && health.is_healthy());
+        health.down(Store::Redis);
+        assert!(health.is_ready() && !health.is_healthy());
+        assert_eq!(
+            Value::Object(health.report()),
+            json!({"status": "degraded", "postgres": {"status": "up", "latency_ms": 2.0}, "redis": {"status": "down"}})
+        );
+        health.drain();
+        assert!(!health.is_ready());
+    }
+}

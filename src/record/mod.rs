@@ -1,0 +1,178 @@
+//! What happened: metrics, audit rows, health, one log line per request.
+
+pub mod audit;
+pub mod health;
+pub mod metrics;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use crate::authenticate::Principal;
+use crate::error::{Code, Problem, PublicError};
+use crate::gate::Request;
+use crate::limit::Quota;
+use crate::operation::{Classification, Operation, Store};
+use audit::Refused;
+use metrics::{Metrics, Stage};
+
+/// What is known of one request so far. Holds no value of its statement.
+pub struct Record<'r> {
+    pub request_id: &'r str,
+    traceparent: Option<&'r str>,
+    action: &'static str,
+    pub store: Option<Store>,
+    caller: Option<Arc<Principal>>,
+    operation: Option<Arc<Classification>>,
+    began: Instant,
+    /// When the stage under way began.
+    stage: Instant,
+    execution: Option<Duration>,
+    pub quota: Option<Quota>,
+    /// The failing stage's own words, for the log alone.
+    cause: Option<String>,
+}
+
+impl<'r> Record<'r> {
+    pub fn begin(request: &Request<'r>, store: Store) -> Self {
+        Self {
+            store: Some(store),
+            ..Self::of_no_store(request)
+        }
+    }
+
+    pub fn of_no_store(request: &Request<'r>) -> Self {
+        let now = Instant::now();
+        Self {
+            request_id: request.id,
+            traceparent: request.traceparent,
+            action: request.action,
+            store: None,
+            caller: None,
+            operation: None,
+            began: now,
+            stage: now,
+            execution: None,
+            quota: None,
+            cause: None,
+        }
+    }
+
+    /// Keeps a stage's error for the log and gives its public face.
+    pub fn cause(&mut self, error: &dyn PublicError) -> Problem {
+        self.cause = Some(error.to_string());
+        error.problem()
+    }
+
+    pub fn authenticated(&mut self, caller: &Arc<Principal>, metrics: &Metrics) {
+        self.caller = Some(Arc::clone(caller));
+        self.next(Stage::Authenticate, metrics);
+    }
+
+    pub fn classified(&mut self, operation: &Operation, metrics: &Metrics) {
+        self.operation = Some(Arc::clone(&operation.classification));
+        self.next(Stage::Classify, metrics);
+    }
+
+    pub fn decided(&mut self, metrics: &Metrics) {
+        self.next(Stage::Decide, metrics);
+    }
+
+    pub fn admitted(&mut self, metrics: &Metrics) {
+        self.next(Stage::Admit, metrics);
+    }
+
+    pub fn executed(&mut self, took: Duration) {
+        self.execution = Some(took);
+    }
+
+    fn next(&mut self, stage: Stage, metrics: &Metrics) {
+        let now = Instant::now();
+        metrics.observe_stage(stage, now.duration_since(self.stage));
+        self.stage = now;
+    }
+
+    fn objects(&self) -> Vec<String> {
+        self.operation.as_deref().map(objects).unwrap_or_default()
+    }
+
+    /// The audit row of a refusal; `None` where the code is not one (a store's error, an outage).
+    pub fn refused(&self, problem: &Problem) -> Option<Refused> {
+        if !is_refusal(problem.code) {
+            return None;
+        }
+        let caller = self.caller.as_deref();
+        Some(Refused {
+            at: Timestamp::now().as_microsecond() as f64 / 1e6,
+            user_id: caller.and_then(|caller| caller.user_id.clone()),
+            key_id: caller.map(|caller| caller.key_id.clone()),
+            role: caller.map(|caller| caller.role.clone()),
+            action: self.action,
+            store: self.store.map(Store::as_str),
+            objects: self.objects(),
+            code: problem.code.as_str(),
+            request_id: self.request_id.to_owned(),
+        })
+    }
+}
+
+/// What is touched, as `action:object`, for logs and audit rows.
+pub fn objects(classification: &Classification) -> Vec<String> {
+    let touches = classification.touches.iter();
+    touches
+        .map(|touch| format!("{}:{}", touch.action, touch.object))
+        .collect()
+}
+
+/// Whether a code is the gate's own no.
+const fn is_refusal(code: Code) -> bool {
+    match code {
+        Code::AuthMissing
+        | Code::AuthInvalid
+        | Code::AuthExpired
+        | Code::AuthRevoked
+        | Code::StatementUnparsable
+        | Code::PolicyDenied
+        | Code::PolicyWrongStore
+        | Code::PolicyUnknownObject
+        | Code::PolicyForbiddenStatement
+        | Code::RateLimitExceeded => true,
+        Code::RequestInvalid
+        | Code::RouteUnknown
+        | Code::StoreNotConfigured
+        | Code::TransactionNotFound
+        | Code::TransactionExpired
+        | Code::StoreConflict
+        | Code::RequestTooLarge
+        | Code::RequestMediaType
+        | Code::StoreError
+        | Code::StoreUnavailable
+        | Code::PoolExhausted
+        | Code::Draining
+        | Code::StoreTimeout => false,
+    }
+}
+
+/// One structured line a request, without values.
+pub fn request_log(record: &Record<'_>, problem: Option<&Problem>) {
+    if !tracing::enabled!(tracing::Level::INFO) {
+        return;
+    }
+    let caller = record.caller.as_deref();
+    let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    tracing::info!(
+        request_id = record.request_id,
+        traceparent = record.traceparent,
+        action = record.action,
+        store = record.store.map(Store::as_str),
+        key_id = caller.map(|caller| caller.key_id.as_str()),
+        role = caller.map(|caller| caller.role.as_str()),
+        objects = ?record.objects(),
+        code = problem.map_or("ok", |problem| problem.code.as_str()),
+        cause = record.cause.as_deref(),
+        total_us = micros(record.began.elapsed()),
+        store_us = record.execution.map(micros),
+        "request"
+    );
+}
