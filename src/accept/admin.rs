@@ -1,0 +1,86 @@
+//! The admin listener: metrics and health.
+
+use std::sync::Arc;
+
+use hyper::body::Incoming;
+use hyper::header::HeaderValue;
+use hyper::{Method, Request, StatusCode};
+use serde_json::{Value, json};
+
+use super::respond::{self, Reply};
+use crate::error::{Code, Problem};
+use crate::gate::Gate;
+use crate::operation::Store;
+
+/// Prometheus' text exposition format.
+const METRICS_TYPE: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4");
+
+/// Answers one request to the admin listener.
+pub async fn handle(gate: Arc<Gate>, request: Request<Incoming>) -> Reply {
+    let is_get = matches!(*request.method(), Method::GET | Method::HEAD);
+    match request.uri().path() {
+        "/metrics" if is_get => metrics(&gate),
+        "/health" if is_get => health(&gate),
+        "/livez" if is_get => livez(),
+        "/readyz" if is_get => readyz(&gate),
+        _ => respond::problem(
+            &Problem::new(
+                Code::RouteUnknown,
+                "the admin listener has GET /metrics, /health, /livez and /readyz",
+            ),
+            "-",
+        ),
+    }
+}
+
+/// Every configured store and the policy in force; 503 unless all stores are up.
+pub fn health(gate: &Gate) -> Reply {
+    let mut report = gate.health.report();
+    let policy = gate.policy.load();
+    report.insert(
+        "policy".into(),
+        json!({"version": policy.version(), "digest": policy.digest()}),
+    );
+    report.insert("rate_limit".into(), gate.limiter.mode().as_str().into());
+    let status = if gate.health.is_healthy() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    respond::json(status, Value::Object(report).to_string().into_bytes())
+}
+
+/// The process runs and answers.
+pub fn livez() -> Reply {
+    respond::json(StatusCode::OK, br#"{"status":"ok"}"#.to_vec())
+}
+
+/// Requests may be sent here.
+pub fn readyz(gate: &Gate) -> Reply {
+    if gate.health.is_ready() {
+        return respond::json(StatusCode::OK, br#"{"status":"ready"}"#.to_vec());
+    }
+    let mut report = gate.health.report();
+    report.insert("status".into(), "not ready".into());
+    respond::json(
+        StatusCode::SERVICE_UNAVAILABLE,
+        Value::Object(report).to_string().into_bytes(),
+    )
+}
+
+fn metrics(gate: &Gate) -> Reply {
+    for store in Store::ALL {
+        if let Some(pool) = gate.stores.pool_state(store) {
+            gate.metrics.set_pool(store, pool);
+        }
+    }
+    match gate.metrics.render() {
+        Ok(text) => respond::typed(StatusCode::OK, METRICS_TYPE, text.into_bytes()),
+        Err(error) => {
+            tracing::error!(%error, "the metrics could not be rendered");
+            let mut reply = respond::json(StatusCode::INTERNAL_SERVER_ERROR, Vec::new());
+            reply.headers_mut().clear();
+            reply
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! Request bodies: read within bounds, then parsed into what the gate asks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::header::CONTENT_TYPE;
+use hyper::{HeaderMap, Request};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::error::{Code, Problem};
+use crate::execute::request::SqlRequest;
+use crate::gate::Ask;
+use crate::operation::Store;
+use crate::wire::extended_json::{Form as JsonForm, parse_extended_json};
+use crate::wire::json_rows::{NumberForm, RowForm};
+
+/// Bounds on reading one body.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    pub bytes_max: usize,
+    pub timeout: Duration,
+}
+
+/// Reads a JSON body whole.
+pub async fn read(request: Request<Incoming>, bounds: Bounds) -> Result<Bytes, Problem> {
+    media_type(request.headers())?;
+    let body = Limited::new(request.into_body(), bounds.bytes_max).collect();
+    let collected = tokio::time::timeout(bounds.timeout, body)
+        .await
+        .map_err(|_| invalid("the request's body did not arrive in time"))?;
+    match collected {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(Problem::new(
+            Code::RequestTooLarge,
+            format!(
+                "the body is larger than {} bytes: split the work into several requests",
+                bounds.bytes_max
+            ),
+        )),
+        Err(_) => Err(invalid("the request's body could not be read to its end")),
+    }
+}
+
+fn media_type(headers: &HeaderMap) -> Result<(), Problem> {
+    let content_type = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or("");
+    let essence = content_type.split(';').next().unwrap_or("").trim();
+    if essence.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    Err(Problem::new(
+        Code::RequestMediaType,
+        format!("the content type is `{content_type}`: send `Content-Type: application/json`"),
+    ))
+}
+
+/// The public members of `query`'s body.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct QueryBody {
+    sql: String,
+    #[serde(default)]
+    params: Vec<Box<RawValue>>,
+    timeout_ms: Option<u64>,
+    max_rows: Option<u64>,
+    #[serde(default)]
+    rows: Rows,
+    #[serde(default)]
+    numbers: Numbers,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+enum Rows {
+    #[default]
+    Objects,
+    Arrays,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+enum Numbers {
+    #[default]
+    Exact,
+    Native,
+}
+
+/// How the caller wants the rows of a query.
+#[derive(Debug, Clone, Copy)]
+pub struct RowsWanted {
+    pub rows: RowForm,
+    pub numbers: NumberForm,
+    pub rows_max: Option<u64>,
+}
+
+/// `POST /v1/{postgres,mysql}/query`.
+pub fn query(body: &[u8], store: Store) -> Result<(Ask, RowsWanted), Problem> {
+    let body: QueryBody = parse(body)?;
+    let wanted = RowsWanted {
+        rows: match body.rows {
+            Rows::Objects => RowForm::Objects,
+            Rows::Arrays => RowForm::Arrays,
+        },
+        numbers: match body.numbers {
+            Numbers::Exact => NumberForm::Exact,
+            Numbers::Native => NumberForm::Native,
+        },
+        rows_max: body.max_rows,
+    };
+    let ask = Ask::Sql {
+        store,
+        sql: Arc::from(body.sql),
+        request: SqlRequest {
+            params: body.params,
+            timeout_ms: body.timeout_ms,
+        },
+    };
+    Ok((ask, wanted))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MongodbBody<'b> {
+    #[serde(borrow)]
+    command: &'b RawValue,
+    database: Option<String>,
+    #[serde(default)]
+    json: Json,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+enum Json {
+    #[default]
+    Relaxed,
+    Canonical,
+}
+
+/// `POST /v1/mongodb/command`.
+pub fn mongodb(body: &[u8]) -> Result<(Ask, JsonForm), Problem> {
+    let body: MongodbBody<'_> = parse(body)?;
+    let form = match body.json {
+        Json::Relaxed => JsonForm::Relaxed,
+        Json::Canonical => JsonForm::Canonical,
+    };
+    Ok((mongodb_ask(body.command.get(), body.database)?, form))
+}
+
+fn mongodb_ask(command: &str, database: Option<String>) -> Result<Ask, Problem> {
+    let document = parse_extended_json(command).map_err(|error| invalid(error.to_string()))?;
+    Ok(Ask::Mongodb { document, database })
+}
+
+/// A Redis argument: text, a number, or `{"$base64": "…"}` for any bytes.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Argument {
+    Text(String),
+    Number(serde_json::Number),
+    Bytes(Base64),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Base64 {
+    #[serde(rename = "$base64")]
+    base64: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RedisCommandBody {
+    command: Vec<Argument>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RedisPipelineBody {
+    commands: Vec<Vec<Argument>>,
+    #[serde(default)]
+    atomic: bool,
+}
+
+/// `POST /v1/redis/command`.
+pub fn redis_command(body: &[u8]) -> Result<Ask, Problem> {
+    let body: RedisCommandBody = parse(body)?;
+    Ok(Ask::Redis {
+        commands: vec![arguments(body.command)?],
+        atomic: false,
+    })
+}
+
+/// `POST /v1/redis/pipeline`.
+pub fn redis_pipeline(body: &[u8]) -> Result<Ask, Problem> {
+    let body: RedisPipelineBody = parse(body)?;
+    if body.commands.is_empty() {
+        return Err(invalid("`commands` is empty: send at least one command"));
+    }
+    Ok(Ask::Redis {
+        commands: body
+            .commands
+            .into_iter()
+            .map(arguments)
+            .collect::<Result<_, _>>()?,
+        atomic: body.atomic,
+    })
+}
+
+fn arguments(arguments: Vec<Argument>) -> Result<Vec<Vec<u8>>, Problem> {
+    if arguments.is_empty() {
+        return Err(invalid(
+            "a command is empty: send its name and arguments, as [\"GET\", \"cache:x\"]",
+        ));
+    }
+    arguments
+        .into_iter()
+        .map(|argument| match argument {
+            Argument::Text(text) => Ok(text.into_bytes()),
+            Argument::Number(number) => Ok(number.to_string().into_bytes()),
+            Argument::Bytes(Base64 { base64 }) => STANDARD
+                .decode(&base64)
+                .map_err(|error| invalid(format!("`$base64` is not base64: {error}"))),
+        })
+        .collect()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExplainBody<'b> {
+    store: String,
+    #[serde(borrow)]
+    request: &'b RawValue,
+}
+
+/// `POST /v1/explain`: what `query`, `command` would be asked, and of which store.
+pub fn explain(body: &[u8]) -> Result<Ask, Problem> {
+    let body: ExplainBody<'_> = parse(body)?;
+    let store = Store::parse(&body.store).ok_or_else(|| {
+        let store = &body.store;
+        invalid(format!(
+            "`{store}` is not a store; it must be postgres, mysql, mongodb or redis"
+        ))
+    })?;
+    let text = body.request.get();
+    match store {
+        Store::Postgres | Store::Mysql => Ok(Ask::Sql {
+            store,
+            sql: Arc::from(parse::<String>(text.as_bytes())?),
+            request: SqlRequest::default(),
+        }),
+        Store::Mongodb => mongodb_ask(text, None),
+        Store::Redis => Ok(Ask::Redis {
+            commands: vec![arguments(parse(text.as_bytes())?)?],
+            atomic: false,
+        }),
+    }
+}
+
+fn parse<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, Problem> {
+    serde_json::from_slice(body)
+        .map_err(|error| invalid(format!("the body is not as expected: {error}")))
+}
+
+pub fn invalid(detail: impl Into<String>) -> Problem {
+    Problem::new(Code::RequestInvalid, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_that_are_not_understood_are_refused_with_what_to_do() {
+        let check = |parsed: Result<Ask, Problem>, expected: &str| {
+            let problem = parsed.err().unwrap();
+            assert_eq!(problem.code, Code::RequestInvalid);
+            assert!(problem.detail.contains(expected), "{}", problem.detail);
+        };
+        let query = |body: &str| query(body.as_bytes(), Store::Mysql).map(|(ask, _)| ask);
+        check(query("{"), "EOF while parsing");
+        check(query("{}"), "missing field `sql`");
+        check(query(r#"{"sql":"x","parms":[]}"#), "unknown field `parms`");
+        check(
+            query(r#"{"sql":"x","rows":"lists"}"#),
+            "unknown variant `lists`",
+        );
+        check(redis_command(br#"{"command":[]}"#), "a command is empty");
+        check(
+            redis_command(br#"{"command":[{"$base64":"*"}]}"#),
+            "not base64",
+        );
+        check(redis_pipeline(br#"{"commands":[]}"#), "`commands` is empty");
+        check(
+            explain(br#"{"store":"oracle","request":"x"}"#),
+            "`oracle` is not a store",
+        );
+    }
+
+    #[test]
+    fn redis_arguments_keep_their_bytes() {
+        let ask = redis_command(br#"{"command":["SET","k",1,{"$base64":"AP8="}]}"#).unwrap();
+        let Ask::Redis { commands, .. } = ask else {
+            panic!("not redis");
+        };
+        let expected: [&[u8]; 4] = [b"SET", b"k", b"1", b"\0\xff"];
+        assert_eq!(commands[0], expected);
+    }
+}

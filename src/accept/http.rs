@@ -1,0 +1,300 @@
+//! The HTTP front door: requests of DESIGN §3 in, the gate's answers out.
+
+use std::sync::Arc;
+
+use hyper::body::Incoming;
+use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Request, StatusCode};
+use serde_json::json;
+
+use super::admin;
+use super::body::{self, Bounds, RowsWanted, invalid};
+use super::respond::{self, Reply};
+use super::routes::{self, Route};
+use crate::decide::{Grant, Role};
+use crate::error::{Code, Problem};
+use crate::execute::redis::RedisReply;
+use crate::execute::stores::Answer;
+use crate::gate::{self, Ask, Gate};
+use crate::limit::Quota;
+use crate::operation::Store;
+use crate::wire;
+use crate::wire::extended_json::{Form as JsonForm, print_extended_json};
+use crate::wire::json_rows::{Form, JsonRows, NumberForm, RowForm};
+use crate::wire::redis_json;
+
+/// Longest `X-Request-Id` that is taken over from a caller, in bytes.
+const REQUEST_ID_BYTES_MAX: usize = 128;
+
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// Serves the data listener.
+#[derive(Clone)]
+pub struct Door {
+    pub gate: Arc<Gate>,
+    pub body: Bounds,
+    /// Rows of a reply, unless the request asks for fewer.
+    pub rows_max: u64,
+    pub reply_bytes_max: usize,
+}
+
+/// What the caller's headers say, kept while the body is read.
+struct Head {
+    request_id: String,
+    traceparent: Option<HeaderValue>,
+    key: Option<String>,
+}
+
+impl Door {
+    /// Answers one HTTP request; every failure is a problem+json reply.
+    pub async fn handle(self, request: Request<Incoming>) -> Reply {
+        let head = Head::read(request.headers());
+        let mut quota = None;
+        let reply = match routes::find(request.method(), request.uri().path()) {
+            Ok(route) => self.route(route, request, &head, &mut quota).await,
+            Err(problem) => Err(problem),
+        };
+        let reply = reply.unwrap_or_else(|problem| respond::problem(&problem, &head.request_id));
+        respond::finish(reply, &head.request_id, head.traceparent, quota.as_ref())
+    }
+
+    async fn route(
+        &self,
+        route: Route,
+        request: Request<Incoming>,
+        head: &Head,
+        quota: &mut Option<Quota>,
+    ) -> Result<Reply, Problem> {
+        match route {
+            Route::Query(store) => {
+                let (ask, wanted) = body::query(&body::read(request, self.body).await?, store)?;
+                self.query(head.as_request("query"), ask, wanted, quota)
+                    .await
+            }
+            Route::MongodbCommand => {
+                let (ask, form) = body::mongodb(&body::read(request, self.body).await?)?;
+                self.mongodb(head.as_request("command"), ask, form, quota)
+                    .await
+            }
+            Route::RedisCommand => {
+                let ask = body::redis_command(&body::read(request, self.body).await?)?;
+                self.redis(head.as_request("command"), ask, quota).await
+            }
+            Route::RedisPipeline => {
+                let ask = body::redis_pipeline(&body::read(request, self.body).await?)?;
+                self.redis(head.as_request("pipeline"), ask, quota).await
+            }
+            Route::Explain => {
+                let ask = body::explain(&body::read(request, self.body).await?)?;
+                self.explain(head.as_request("explain"), ask).await
+            }
+            Route::Whoami => self.whoami(head.as_request("whoami")).await,
+            Route::Health => Ok(admin::health(&self.gate)),
+            Route::Livez => Ok(admin::livez()),
+            Route::Readyz => Ok(admin::readyz(&self.gate)),
+        }
+    }
+
+    async fn query(
+        &self,
+        request: gate::Request<'_>,
+        ask: Ask,
+        wanted: RowsWanted,
+        quota: &mut Option<Quota>,
+    ) -> Result<Reply, Problem> {
+        let mut rows = JsonRows::new(Form {
+            rows: wanted.rows,
+            numbers: wanted.numbers,
+            rows_max: wanted.rows_max.unwrap_or(self.rows_max).min(self.rows_max),
+            bytes_max: self.reply_bytes_max,
+        });
+        let (answer, taken) = self.gate.answer(&request, ask, &mut rows).await;
+        *quota = taken;
+        match answer? {
+            Answer::Sql(summary) => Ok(respond::json(StatusCode::OK, rows.finish(&summary))),
+            Answer::Mongodb(_) | Answer::Redis(_) => Err(invalid("not a SQL answer")),
+        }
+    }
+
+    async fn mongodb(
+        &self,
+        request: gate::Request<'_>,
+        ask: Ask,
+        form: JsonForm,
+        quota: &mut Option<Quota>,
+    ) -> Result<Reply, Problem> {
+        let (answer, taken) = self.gate.answer(&request, ask, &mut no_rows()).await;
+        *quota = taken;
+        match answer? {
+            Answer::Mongodb(document) => {
+                let body = print_extended_json(&document, form)
+                    .map_err(|error| invalid(error.to_string()))?;
+                Ok(respond::json(StatusCode::OK, body.into()))
+            }
+            Answer::Sql(_) | Answer::Redis(_) => Err(invalid("not a MongoDB answer")),
+        }
+    }
+
+    async fn redis(
+        &self,
+        request: gate::Request<'_>,
+        ask: Ask,
+        quota: &mut Option<Quota>,
+    ) -> Result<Reply, Problem> {
+        let single = request.action == "command";
+        let (answer, taken) = self.gate.answer(&request, ask, &mut no_rows()).await;
+        *quota = taken;
+        match answer? {
+            Answer::Redis(replies) => {
+                let body = if single {
+                    redis_result(&replies, self.reply_bytes_max)
+                } else {
+                    redis_results(&replies, self.reply_bytes_max)
+                };
+                Ok(respond::json(StatusCode::OK, body?))
+            }
+            Answer::Sql(_) | Answer::Mongodb(_) => Err(invalid("not a Redis answer")),
+        }
+    }
+
+    async fn explain(&self, request: gate::Request<'_>, ask: Ask) -> Result<Reply, Problem> {
+        let explained = self.gate.explain(&request, ask).await?;
+        let touches: Vec<_> = explained
+            .classification
+            .iter()
+            .flat_map(|classification| &classification.touches)
+            .map(|touch| json!({"object": touch.object.to_string(), "action": touch.action.as_str()}))
+            .collect();
+        let body = match explained.refused {
+            None => json!({"decision": "allow", "code": null, "touches": touches}),
+            Some(problem) => json!({
+                "decision": "deny",
+                "code": problem.code.as_str(),
+                "touches": touches,
+                "detail": problem.detail,
+                "objects": problem.objects,
+                "lives_in": problem.lives_in.map(Store::as_str),
+            }),
+        };
+        Ok(respond::json(StatusCode::OK, body.to_string().into_bytes()))
+    }
+
+    async fn whoami(&self, request: gate::Request<'_>) -> Result<Reply, Problem> {
+        let caller = self.gate.identify(&request).await?;
+        let policy = self.gate.policy.load();
+        let role = policy.role(&caller.role);
+        let limits = match role.and_then(Role::rate_limit) {
+            Some(limit) => self.gate.limiter.peek(limit, &caller.key_id).await,
+            None => None,
+        };
+        let body = json!({
+            "key_id": caller.key_id,
+            "user_id": caller.user_id,
+            "role": caller.role,
+            "grants": role.map_or(&[][..], Role::grants).iter().map(grant).collect::<Vec<_>>(),
+            "limits": limits.map(|quota| json!({
+                "policy": quota.name,
+                "limit": quota.limit,
+                "window_s": quota.window_s,
+                "remaining": quota.remaining,
+                "reset_ms": quota.reset_ms,
+            })),
+            "policy": {"version": policy.version(), "digest": policy.digest()},
+        });
+        Ok(respond::json(StatusCode::OK, body.to_string().into_bytes()))
+    }
+}
+
+/// A grant as the policy writes it.
+fn grant(grant: &Grant) -> serde_json::Value {
+    json!({
+        "store": grant.store().as_str(),
+        "objects": grant.objects(),
+        "actions": grant.actions().iter().map(|action| action.as_str()).collect::<Vec<_>>(),
+    })
+}
+
+/// `{"result": …}`, or the server's error as a problem.
+fn redis_result(replies: &[RedisReply], bytes_max: usize) -> Result<Vec<u8>, Problem> {
+    let mut body = b"{\"result\":".to_vec();
+    for reply in replies {
+        match reply {
+            RedisReply::Value(value) => write_redis(&mut body, value, bytes_max)?,
+            RedisReply::Error(error) => return Err(Problem::new(Code::StoreError, error.clone())),
+        }
+    }
+    body.push(b'}');
+    Ok(body)
+}
+
+/// `{"results": [{"result": …} or {"error": …}, …]}`.
+fn redis_results(replies: &[RedisReply], bytes_max: usize) -> Result<Vec<u8>, Problem> {
+    let mut body = b"{\"results\":[".to_vec();
+    for (place, reply) in replies.iter().enumerate() {
+        if place > 0 {
+            body.push(b',');
+        }
+        match reply {
+            RedisReply::Value(value) => {
+                body.extend_from_slice(b"{\"result\":");
+                write_redis(&mut body, value, bytes_max)?;
+            }
+            RedisReply::Error(error) => {
+                body.extend_from_slice(b"{\"error\":");
+                wire::json::string(&mut body, error);
+            }
+        }
+        body.push(b'}');
+    }
+    body.extend_from_slice(b"]}");
+    Ok(body)
+}
+
+fn write_redis(out: &mut Vec<u8>, value: &redis::Value, bytes_max: usize) -> Result<(), Problem> {
+    redis_json::write(out, value, bytes_max).map_err(|error| invalid(error.to_string()))
+}
+
+/// A sink for answers that have no rows.
+fn no_rows() -> JsonRows {
+    JsonRows::new(Form {
+        rows: RowForm::Arrays,
+        numbers: NumberForm::Exact,
+        rows_max: 0,
+        bytes_max: 0,
+    })
+}
+
+impl Head {
+    fn read(headers: &HeaderMap) -> Self {
+        let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+        let bearer = text(&AUTHORIZATION).and_then(|value| {
+            let (scheme, key) = value.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then_some(key.trim())
+        });
+        let request_id = text(&X_REQUEST_ID)
+            .filter(|id| {
+                (1..=REQUEST_ID_BYTES_MAX).contains(&id.len())
+                    && id.bytes().all(|byte| byte.is_ascii_graphic())
+            })
+            .map_or_else(|| uuid::Uuid::now_v7().to_string(), str::to_owned);
+        Self {
+            request_id,
+            traceparent: headers.get(TRACEPARENT).cloned(),
+            key: bearer.or_else(|| text(&X_API_KEY)).map(str::to_owned),
+        }
+    }
+
+    fn as_request(&self, action: &'static str) -> gate::Request<'_> {
+        gate::Request {
+            id: &self.request_id,
+            traceparent: self
+                .traceparent
+                .as_ref()
+                .and_then(|value| value.to_str().ok()),
+            key: self.key.as_deref(),
+            action,
+        }
+    }
+}

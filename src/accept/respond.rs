@@ -1,0 +1,100 @@
+//! Replies: JSON, problem+json (RFC 9457), and the headers every reply has.
+
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::{Response, StatusCode};
+use serde_json::{Map, Value};
+
+use crate::error::Problem;
+use crate::limit::Quota;
+
+pub type Reply = Response<Full<Bytes>>;
+
+/// Prefix of a problem's `type`, a URI reference that names the code.
+const PROBLEM_TYPE: &str = "urn:bulkhead:problem:";
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+/// A reply of `status` with a JSON body.
+pub fn json(status: StatusCode, body: Vec<u8>) -> Reply {
+    typed(status, HeaderValue::from_static("application/json"), body)
+}
+
+/// A reply of any type.
+pub fn typed(status: StatusCode, content_type: HeaderValue, body: Vec<u8>) -> Reply {
+    let mut reply = Response::new(Full::new(Bytes::from(body)));
+    *reply.status_mut() = status;
+    reply.headers_mut().insert(CONTENT_TYPE, content_type);
+    reply
+}
+
+/// The public face of an error.
+pub fn problem(problem: &Problem, request_id: &str) -> Reply {
+    let code = problem.code;
+    let mut body = Map::new();
+    let mut put = |name: &str, value: Value| {
+        body.insert(name.to_owned(), value);
+    };
+    put("type", format!("{PROBLEM_TYPE}{}", code.as_str()).into());
+    put("title", code.title().into());
+    put("status", code.status().into());
+    put("code", code.as_str().into());
+    put("detail", problem.detail.as_str().into());
+    put("request_id", request_id.into());
+    if let Some(store) = problem.lives_in {
+        put("lives_in", store.as_str().into());
+    }
+    if !problem.objects.is_empty() {
+        put("objects", problem.objects.clone().into());
+    }
+    if let Some(sqlstate) = &problem.sqlstate {
+        put("sqlstate", sqlstate.as_str().into());
+    }
+    if let Some(errno) = problem.errno {
+        put("errno", errno.into());
+    }
+    if let Some(retry_after_ms) = problem.retry_after_ms {
+        put("retry_after_ms", retry_after_ms.into());
+    }
+    let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let body = Value::Object(body).to_string().into_bytes();
+    let content_type = HeaderValue::from_static("application/problem+json");
+    let mut reply = typed(status, content_type, body);
+    if let Some(retry_after_ms) = problem.retry_after_ms {
+        // The header counts whole seconds; rounding down would invite a caller back too early.
+        let seconds = retry_after_ms.div_ceil(1000).max(1);
+        reply.headers_mut().insert(RETRY_AFTER, seconds.into());
+    }
+    reply
+}
+
+/// Adds what every reply carries.
+pub fn finish(
+    mut reply: Reply,
+    request_id: &str,
+    traceparent: Option<HeaderValue>,
+    quota: Option<&Quota>,
+) -> Reply {
+    let headers = reply.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(request_id) {
+        headers.insert(REQUEST_ID, value);
+    }
+    if let Some(traceparent) = traceparent {
+        headers.insert(TRACEPARENT, traceparent);
+    }
+    if let Some(quota) = quota {
+        for (name, text) in [
+            (RATE_LIMIT, quota.header()),
+            (RATE_LIMIT_POLICY, quota.policy_header()),
+        ] {
+            if let Ok(value) = HeaderValue::from_str(&text) {
+                headers.insert(name, value);
+            }
+        }
+    }
+    reply
+}
