@@ -1,0 +1,109 @@
+//! `bulkhead check`: configuration, policy, and every store, each fault with its place and its mend.
+
+use clap::Args;
+
+use super::{ConfigArgs, Exit, fail};
+use crate::config::Config;
+use crate::execute::stores::Stores;
+use crate::operation::Store;
+use crate::{schema, system};
+
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+/// Runs `bulkhead check`.
+pub async fn run(args: CheckArgs) -> Exit {
+    let config = match args.config.load() {
+        Ok(config) => config,
+        Err(faults) => return fail(faults),
+    };
+    let mut checks = Checks::default();
+    checks.note(
+        "configuration",
+        Ok(args.config.config.display().to_string()),
+    );
+    let policy = super::policy::load(&config.policy);
+    let schema = policy
+        .as_ref()
+        .ok()
+        .and_then(|policy| policy.default_namespace(Store::Postgres));
+    let schema = schema.unwrap_or("public").to_owned();
+    checks.note(
+        "policy",
+        policy
+            .map_err(|faults| faults.to_string())
+            .and_then(|policy| {
+                super::serve::agree(&policy, &config.stores)?;
+                Ok(format!(
+                    "version {}, digest {}",
+                    policy.version(),
+                    policy.digest()
+                ))
+            }),
+    );
+    checks.note("system", system_check(&config).await);
+    match Stores::open(&config.stores, &schema).await {
+        Ok(stores) => {
+            for store in Store::ALL
+                .into_iter()
+                .filter(|store| stores.is_configured(*store))
+            {
+                let answer = stores.ping(store).await;
+                checks.note(
+                    store.as_str(),
+                    answer
+                        .map(|()| "reachable".into())
+                        .map_err(|error| error.to_string()),
+                );
+            }
+        }
+        Err(error) => checks.note("stores", Err(error.to_string())),
+    }
+    checks.end()
+}
+
+/// The system account can log in and the tables are as this version needs them.
+async fn system_check(config: &Config) -> Result<String, String> {
+    let mut client = system::connect(&config.system)
+        .await
+        .map_err(|error| error.to_string())?;
+    let status = schema::status(&mut client)
+        .await
+        .map_err(|error| system::describe(&error))?;
+    if status.is_current() {
+        Ok("reachable, system tables current".into())
+    } else {
+        Err(format!(
+            "the system tables lack {}: run `bulkhead schema apply`",
+            status.pending.join(", ")
+        ))
+    }
+}
+
+#[derive(Default)]
+struct Checks {
+    failed: usize,
+}
+
+impl Checks {
+    fn note(&mut self, what: &str, outcome: Result<String, String>) {
+        match outcome {
+            Ok(detail) => println!("ok    {what:<14} {detail}"),
+            Err(reason) => {
+                self.failed += 1;
+                println!("FAIL  {what:<14} {reason}");
+            }
+        }
+    }
+
+    fn end(self) -> Exit {
+        if self.failed == 0 {
+            Exit::Done
+        } else {
+            Exit::No
+        }
+    }
+}

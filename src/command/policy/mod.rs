@@ -1,0 +1,124 @@
+//! `bulkhead policy …`: a policy checked, explained and tested, without a database.
+
+use std::io::{self, BufRead, Write};
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::{Exit, Format};
+
+mod load;
+pub use load::{LoadFault, load};
+
+mod report;
+mod request;
+
+mod batch;
+mod check;
+mod explain;
+mod test;
+
+#[derive(Debug, Args)]
+pub struct PolicyArgs {
+    #[command(subcommand)]
+    command: PolicyCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// Check a policy: every fault with its file, line and mend
+    Check(CheckArgs),
+    /// Say what a policy decides about a request, and why; nothing is executed
+    Explain(ExplainArgs),
+    /// Run the cases of the `*.test.toml` files beside a policy
+    Test(TestArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// A policy file, or a directory whose `*.toml` files are merged
+    path: PathBuf,
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// A policy file, or a directory whose `*.toml` files are merged
+    #[arg(long)]
+    policy: PathBuf,
+    #[arg(long, required_unless_present = "batch")]
+    role: Option<String>,
+    /// postgres, mysql, mongodb or redis
+    #[arg(long, value_parser = store, required_unless_present = "batch")]
+    store: Option<crate::operation::Store>,
+    /// Judge as on a connection of the caller's own, where transaction control is legal
+    #[arg(long)]
+    session: bool,
+    /// Judge JSON lines from standard input, a JSON line each
+    #[arg(long, conflicts_with_all = ["role", "store", "session", "request"])]
+    batch: bool,
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// SQL, a MongoDB command as Extended JSON, or a Redis command; `-` reads standard input
+    #[arg(required_unless_present = "batch")]
+    request: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct TestArgs {
+    /// A policy file, or a directory whose `*.toml` files are merged
+    path: PathBuf,
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+fn store(name: &str) -> Result<crate::operation::Store, String> {
+    use crate::operation::Store;
+    Store::parse(name)
+        .ok_or_else(|| format!("write one of {}", Store::ALL.map(Store::as_str).join(", ")))
+}
+
+/// Runs a subcommand on the process's own streams.
+pub fn run(args: &PolicyArgs) -> Exit {
+    let mut output = io::BufWriter::new(io::stdout().lock());
+    let result = run_on(
+        &args.command,
+        &mut io::stdin().lock(),
+        &mut output,
+        &mut io::stderr().lock(),
+    );
+    match result.and_then(|outcome| output.flush().map(|()| outcome)) {
+        Ok(outcome) => outcome,
+        // Whoever read the output has gone: there is nobody left to tell.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Usage,
+        Err(error) => {
+            let _ = writeln!(io::stderr().lock(), "error: {error}");
+            Exit::Usage
+        }
+    }
+}
+
+/// Runs a subcommand. Answers go to `output`, faults of the policy to `errors` (in JSON to `output`).
+pub fn run_on(
+    command: &PolicyCommand,
+    input: &mut impl BufRead,
+    output: &mut impl Write,
+    errors: &mut impl Write,
+) -> io::Result<Exit> {
+    match command {
+        PolicyCommand::Check(args) => check::run(args, output, errors),
+        PolicyCommand::Explain(args) => {
+            let policy = match load(&args.policy) {
+                Ok(policy) => policy,
+                Err(fault) => return report::load_fault(&fault, args.format, output, errors),
+            };
+            if args.batch {
+                batch::run(&policy, input, output)
+            } else {
+                explain::run(&policy, args, input, output, errors)
+            }
+        }
+        PolicyCommand::Test(args) => test::run(args, output, errors),
+    }
+}
