@@ -1,0 +1,12 @@
+//! The gate end to end, on four real databases over TLS.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+mod audit;
+mod codes;
+mod isolation;
+mod keys;
+mod outage;
+mod routes;
+#[path = "../support/mod.rs"]
+mod support;

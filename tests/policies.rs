@@ -1,0 +1,297 @@
+//! The example policies decide what their cases say, through the command that users run.
+
+#![allow(clippy::unwrap_used, reason = "what fails in a helper fails its test")]
+
+use std::path::Path;
+
+use bulkhead::command::Exit;
+use bulkhead::command::policy::{PolicyCommand, run_on};
+use clap::Parser;
+
+#[derive(Parser)]
+struct Cli {
+    #[command(subcommand)]
+    command: PolicyCommand,
+}
+
+/// Runs `bulkhead policy ARGS`; gives the outcome, what it printed and what it complained about.
+fn policy(arguments: &[&str], input: &str) -> (Exit, String, String) {
+    let cli = Cli::parse_from(std::iter::once(&"policy").chain(arguments));
+    let (mut output, mut errors) = (Vec::new(), Vec::new());
+    let outcome = run_on(
+        &cli.command,
+        &mut input.as_bytes(),
+        &mut output,
+        &mut errors,
+    )
+    .unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (outcome, text(output), text(errors))
+}
+
+const DEFAULT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/policies/default.toml");
+
+#[test]
+fn every_example_policy_is_valid_and_passes_its_cases() {
+    let directory = Path::new(DEFAULT).parent().unwrap();
+    for entry in directory.read_dir().unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.to_str().unwrap();
+        if !name.ends_with(".toml") || name.ends_with(".test.toml") {
+            continue;
+        }
+        let (outcome, output, errors) = policy(&["check", name], "");
+        assert_eq!((outcome, errors.as_str()), (Exit::Done, ""), "{output}");
+        let (outcome, output, errors) = policy(&["test", name], "");
+        assert_eq!(outcome, Exit::Done, "{output}{errors}");
+    }
+}
+
+#[test]
+fn a_failed_case_is_shown_with_its_place() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("p.toml");
+    std::fs::copy(DEFAULT, &path).unwrap();
+    let path = path.to_str().unwrap();
+    let cases = "[[case]]\nrole = 'app'\nstore = 'mysql'\nrequest = 'SELECT * FROM users'\nexpect = 'deny'\n\n\
+                 [[case]]\nname = 'two'\nrole = 'app'\nstore = 'mysql'\nrequest = 'SELECT * FROM api_keys'\n\
+                 expect = 'deny'\ncode = 'policy.denied'\n";
+    std::fs::write(directory.path().join("p.test.toml"), cases).unwrap();
+    let (outcome, output, _) = policy(&["test", path], "");
+    assert_eq!(outcome, Exit::No);
+    for expected in [
+        "p.test.toml:1: FAILED SELECT * FROM users\n",
+        "expected deny, got allow\n",
+        "p.test.toml:7: FAILED two\n",
+        "expected deny (policy.denied), got deny (policy.wrong_store)\n",
+        "0 passed, 2 failed\n",
+    ] {
+        assert!(output.contains(expected), "{expected} is not in {output}");
+    }
+    let (_, output, _) = policy(&["test", path, "--format", "json"], "");
+    let report: serde_json::Value = serde_json::from_str(&output).unwrap();
+    assert_eq!(report["failed"], 2);
+    assert_eq!(report["cases"][1]["place"]["line"], 7);
+
+    std::fs::write(
+        directory.path().join("p.test.toml"),
+        "[[case]]\nrole = 'app'\n",
+    )
+    .unwrap();
+    let (outcome, _, errors) = policy(&["test", path], "");
+    assert_eq!(outcome, Exit::Usage);
+    assert!(errors.contains("a case has no `store`"), "{errors}");
+    std::fs::remove_file(directory.path().join("p.test.toml")).unwrap();
+    let (outcome, _, errors) = policy(&["test", path], "");
+    assert_eq!(outcome, Exit::Usage);
+    assert!(errors.contains("no case"), "{errors}");
+}
+
+#[test]
+fn explain_says_the_rule_and_what_is_missing() {
+    let explain = |arguments: &[&str], input| {
+        let mut all = vec!["explain", "--policy", DEFAULT, "--role", "app", "--store"];
+        all.extend(arguments);
+        policy(&all, input)
+    };
+    for (arguments, input, outcome, expected) in [
+        (
+            &["mysql", "SELECT 1"][..],
+            "",
+            Exit::Done,
+            "it touches nothing",
+        ),
+        (
+            &["mysql", "SELECT * FROM users"],
+            "",
+            Exit::Done,
+            "select  users: granted at ",
+        ),
+        (
+            &["mysql", "-"],
+            "SELECT * FROM users\n",
+            Exit::Done,
+            "granted at ",
+        ),
+        (
+            &["postgres", "SELECT * FROM users"],
+            "",
+            Exit::No,
+            "select  users: lives in mysql",
+        ),
+        (
+            &["postgres", "SELECT * FROM api_keys"],
+            "",
+            Exit::No,
+            "tables = [\"api_keys\"]",
+        ),
+        (
+            &["redis", "GET jwt:blacklist:1"],
+            "",
+            Exit::No,
+            "keys = [\"jwt:blacklist:1\"]",
+        ),
+        (
+            &["mysql", "SELEKT"],
+            "",
+            Exit::No,
+            "deny: statement.unparsable",
+        ),
+        (
+            &["mysql", "BEGIN"],
+            "",
+            Exit::No,
+            "deny: policy.forbidden_statement",
+        ),
+        (&["mysql", "--session", "BEGIN"], "", Exit::Done, "allow"),
+    ] {
+        let (got, output, _) = explain(arguments, input);
+        assert_eq!(got, outcome, "{arguments:?} {output}");
+        assert!(output.contains(expected), "{expected} is not in {output}");
+    }
+    let (_, output, _) = explain(&["postgres", "SELECT * FROM users", "--format", "json"], "");
+    let answer: serde_json::Value = serde_json::from_str(&output).unwrap();
+    assert_eq!(answer["code"], "policy.wrong_store");
+    assert_eq!(answer["lives_in"], "mysql");
+    assert_eq!(answer["objects"], serde_json::json!(["users"]));
+}
+
+#[test]
+fn a_batch_answers_every_line_in_order() {
+    let lines = [
+        (
+            r#"{"id":1,"role":"app","store":"mysql","request":"SELECT * FROM users"}"#,
+            "allow",
+            None,
+        ),
+        (
+            r#"{"id":"b","role":"app","store":"mysql","request":"SELECT * FROM api_keys"}"#,
+            "deny",
+            Some("policy.wrong_store"),
+        ),
+        (
+            r#"{"id":null,"role":"app","store":"redis","request":["GET","cache:1"]}"#,
+            "allow",
+            None,
+        ),
+        (
+            r#"{"role":"app","store":"redis","request_b64":"KjINCiQzDQpHRVQNCiQ3DQpjYWNoZTr/DQo="}"#,
+            "allow",
+            None,
+        ),
+        (
+            r#"{"role":"app","store":"mongodb","request":{"find":"event_store","$db":"enterprise_db"}}"#,
+            "allow",
+            None,
+        ),
+        (
+            r#"{"role":"app","store":"mongodb","request":{"ping":1},"session":true}"#,
+            "allow",
+            None,
+        ),
+        (
+            r#"{"role":"app","store":"mysql","request":"BEGIN","session":true}"#,
+            "allow",
+            None,
+        ),
+        (
+            r#"{"role":"app","store":"mysql","request":"BEGIN"}"#,
+            "deny",
+            Some("policy.forbidden_statement"),
+        ),
+        (
+            r#"{"role":"app","store":"mysql","request_b64":"U0VMRUNUIDE=","request":"DROP TABLE users"}"#,
+            "allow",
+            None,
+        ),
+        (
+            r#"{"role":"app","store":"mysql","request_b64":"/w=="}"#,
+            "deny",
+            Some("statement.unparsable"),
+        ),
+        (
+            r#"{"role":"app","store":"mysql","request_b64":"?"}"#,
+            "deny",
+            Some("request.invalid"),
+        ),
+        (
+            r#"{"role":"x","store":"mysql","request":"SELECT 1"}"#,
+            "deny",
+            Some("policy.denied"),
+        ),
+        (
+            r#"{"role":"app","store":"oracle","request":"SELECT 1"}"#,
+            "deny",
+            Some("request.invalid"),
+        ),
+        (
+            r#"{"role":"app","store":"mysql"}"#,
+            "deny",
+            Some("request.invalid"),
+        ),
+        (
+            r#"{"role":"app","store":"mysql","request":7}"#,
+            "deny",
+            Some("request.invalid"),
+        ),
+        (
+            r#"{"role":"app","store":"mongodb","request":{"find":"event_store","$db":5}}"#,
+            "deny",
+            Some("request.invalid"),
+        ),
+        (
+            r#"{"role":"app","store":"mysql","request":"SELECT 1","session":"yes"}"#,
+            "deny",
+            Some("request.invalid"),
+        ),
+        ("not json", "deny", Some("request.invalid")),
+        ("[]", "deny", Some("request.invalid")),
+    ];
+    let input: Vec<&str> = lines.iter().map(|(line, ..)| *line).collect();
+    let (outcome, output, _) = policy(
+        &["explain", "--policy", DEFAULT, "--batch"],
+        &input.join("\n"),
+    );
+    assert_eq!(outcome, Exit::Done);
+    let answers: Vec<serde_json::Value> = output
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(answers.len(), lines.len());
+    for ((line, decision, code), answer) in lines.iter().zip(&answers) {
+        assert_eq!(answer["decision"], *decision, "{line} {answer}");
+        assert_eq!(answer["code"].as_str(), *code, "{line} {answer}");
+    }
+    assert_eq!(
+        (&answers[0]["id"], &answers[1]["id"]),
+        (&1.into(), &"b".into())
+    );
+    assert_eq!(
+        answers[0]["touches"],
+        serde_json::json!([{"object": "users", "action": "select"}])
+    );
+}
+
+#[test]
+fn a_refused_policy_shows_every_fault_with_a_caret() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("p.toml");
+    let text = "version = 1\n[stores.redis]\nkeys = ['a[']\n[roles.r]\nrate_limt = 'x'\n";
+    std::fs::write(&path, text).unwrap();
+    let path = path.to_str().unwrap();
+    let (outcome, _, errors) = policy(&["check", path], "");
+    assert_eq!(outcome, Exit::Usage);
+    for expected in [
+        "p.toml:3:9]",
+        "────",
+        "did you mean `rate_limit`?",
+        "refused: 2 faults",
+    ] {
+        assert!(errors.contains(expected), "{expected} is not in {errors}");
+    }
+    let (outcome, output, _) = policy(&["check", "--format", "json", path], "");
+    let report: serde_json::Value = serde_json::from_str(&output).unwrap();
+    assert_eq!((outcome, &report["valid"]), (Exit::Usage, &false.into()));
+    let (outcome, ..) = policy(&["explain", "--policy", path, "--batch"], "");
+    assert_eq!(outcome, Exit::Usage);
+}

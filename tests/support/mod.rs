@@ -1,0 +1,212 @@
+//! Starts `bulkhead dev` (real PostgreSQL, MariaDB or MySQL, MongoDB and Redis over TLS, the real sidecar in
+//! front) and talks to it as an application would.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::{HeaderMap, Method, Request};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use serde_json::Value;
+
+/// How long the four databases and the sidecar may take to start on a loaded machine.
+const START_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// One running `bulkhead dev`. Its databases end with this process: the pipe to it closes.
+pub struct Dev {
+    pub http: String,
+    pub admin: String,
+    pub config: PathBuf,
+    pub app: String,
+    pub admin_key: String,
+    pub stores: Value,
+    control: Mutex<Control>,
+    _folder: tempfile::TempDir,
+}
+
+struct Control {
+    child: Child,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+}
+
+/// An HTTP answer.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Value,
+    pub text: String,
+}
+
+impl Reply {
+    pub fn code(&self) -> &str {
+        self.body["code"].as_str().unwrap_or("")
+    }
+}
+
+/// The environment that the tests of one binary share.
+pub fn shared() -> &'static Dev {
+    static DEV: OnceLock<Dev> = OnceLock::new();
+    DEV.get_or_init(Dev::start)
+}
+
+impl Dev {
+    pub fn start() -> Self {
+        // The servers run as another user when the tests run as root, so the folder must be reachable.
+        let folder = tempfile::Builder::new()
+            .prefix("bulkhead-test-")
+            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o711))
+            .tempdir()
+            .unwrap();
+        let ready = folder.path().join("ready.json");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_bulkhead"))
+            .arg("dev")
+            .arg("--dir")
+            .arg(folder.path().join("dev"))
+            .arg("--ready-file")
+            .arg(&ready)
+            .arg("--exit-with-stdin")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let began = Instant::now();
+        while !ready.exists() {
+            if let Some(status) = child.try_wait().unwrap() {
+                panic!("bulkhead dev ended with {status} before it was ready");
+            }
+            assert!(began.elapsed() < START_TIMEOUT, "bulkhead dev is not ready");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let told: Value = serde_json::from_slice(&std::fs::read(&ready).unwrap()).unwrap();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        Self {
+            http: text(&told["http"]),
+            admin: text(&told["admin"]),
+            config: text(&told["config"]).into(),
+            app: text(&told["keys"]["app"]),
+            admin_key: text(&told["keys"]["admin"]),
+            stores: told["stores"].clone(),
+            control: Mutex::new(Control {
+                input: child.stdin.take(),
+                output: BufReader::new(child.stdout.take().unwrap()),
+                child,
+            }),
+            _folder: folder,
+        }
+    }
+
+    /// Tells `bulkhead dev` to `kill`, `stop`, `start` or `restart` a store, and waits until it has.
+    pub fn tell(&self, command: &str) {
+        let mut control = self.control.lock().unwrap();
+        writeln!(control.input.as_mut().unwrap(), "{command}").unwrap();
+        let mut line = String::new();
+        while control.output.read_line(&mut line).unwrap() > 0 {
+            if let Ok(reply) = serde_json::from_str::<Value>(&line)
+                && reply["command"] == command
+            {
+                assert_eq!(reply["ok"], true, "{line}");
+                return;
+            }
+            line.clear();
+        }
+        panic!("bulkhead dev ended");
+    }
+
+    pub async fn post(&self, key: &str, path: &str, body: &Value) -> Reply {
+        let headers = [("authorization", format!("Bearer {key}"))];
+        let body = Some(body.to_string());
+        send(
+            Method::POST,
+            &format!("{}{path}", self.http),
+            &headers,
+            body,
+        )
+        .await
+    }
+
+    /// A SQL statement as the application.
+    pub async fn sql(&self, store: &str, sql: &str, params: Value) -> Reply {
+        let body = serde_json::json!({"sql": sql, "params": params});
+        self.post(&self.app, &format!("/v1/{store}/query"), &body)
+            .await
+    }
+
+    pub async fn get(&self, path: &str) -> Reply {
+        send(Method::GET, &format!("{}{path}", self.http), &[], None).await
+    }
+
+    /// The value of one series of `/metrics`; 0 if it is absent.
+    pub async fn metric(&self, series: &str) -> f64 {
+        let reply = send(Method::GET, &format!("{}/metrics", self.admin), &[], None).await;
+        reply
+            .text
+            .lines()
+            .find_map(|line| line.strip_prefix(series)?.trim().parse().ok())
+            .unwrap_or(0.0)
+    }
+
+    /// Runs `bulkhead` with this environment's configuration.
+    pub fn bulkhead(&self, arguments: &[&str]) -> std::process::Output {
+        Command::new(env!("CARGO_BIN_EXE_bulkhead"))
+            .args(arguments)
+            .env("BULKHEAD_CONFIG", &self.config)
+            .output()
+            .unwrap()
+    }
+
+    pub fn store_url(&self, store: &str) -> &str {
+        self.stores[store].as_str().unwrap()
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        let control = self.control.get_mut().unwrap();
+        drop(control.input.take());
+        let _ = control.child.wait();
+    }
+}
+
+/// One HTTP request on a connection of its own.
+pub async fn send(
+    method: Method,
+    url: &str,
+    headers: &[(&str, String)],
+    body: Option<String>,
+) -> Reply {
+    let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
+    let mut request = Request::builder().method(method).uri(url);
+    for (name, value) in headers {
+        request = request.header(*name, value);
+    }
+    if body.is_some() && !headers.iter().any(|(name, _)| *name == "content-type") {
+        request = request.header("content-type", "application/json");
+    }
+    let body = Full::new(Bytes::from(body.unwrap_or_default()));
+    let reply = client.request(request.body(body).unwrap()).await.unwrap();
+    let (parts, body) = reply.into_parts();
+    let bytes = body.collect().await.unwrap().to_bytes();
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    Reply {
+        status: parts.status.as_u16(),
+        headers: parts.headers,
+        body: serde_json::from_str(&text).unwrap_or(Value::Null),
+        text,
+    }
+}
+
+/// Waits until `condition` holds, asking again every 50 ms; fails after 60 s.
+pub async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
+    let began = Instant::now();
+    while !condition().await {
+        assert!(began.elapsed() < Duration::from_secs(60), "never: {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
