@@ -1,0 +1,16 @@
+#!/bin/sh
+# Runs once, when the volume is empty: the two accounts of the sidecar, each with a password of its own.
+# bulkhead_system owns the system tables (keys, audit, overrides); bulkhead_app runs callers' statements.
+set -eu
+psql -v ON_ERROR_STOP=1 -v system="$(cat /run/secrets/postgres_system_password)" \
+  -v app="$(cat /run/secrets/postgres_app_password)" -U "$POSTGRES_USER" -d "$POSTGRES_DB" <<'SQL'
+CREATE ROLE bulkhead_system LOGIN PASSWORD :'system';
+CREATE ROLE bulkhead_app LOGIN PASSWORD :'app' NOSUPERUSER NOCREATEDB NOCREATEROLE;
+REVOKE ALL ON SCHEMA public FROM PUBLIC;
+GRANT USAGE, CREATE ON SCHEMA public TO bulkhead_system;
+GRANT USAGE ON SCHEMA public TO bulkhead_app;
+ALTER DEFAULT PRIVILEGES FOR ROLE bulkhead_system IN SCHEMA public
+  GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO bulkhead_app;
+ALTER DEFAULT PRIVILEGES FOR ROLE bulkhead_system IN SCHEMA public
+  GRANT USAGE ON SEQUENCES TO bulkhead_app;
+SQL
