@@ -1,0 +1,86 @@
+//! The rows that are asked for, the same number in every store, and the servers' versions.
+
+use bson::{Document, doc};
+use bulkhead::operation::Store;
+use mysql_async::prelude::Queryable;
+
+use crate::environment::Ready;
+use crate::questions::{MONGODB_COLLECTION, ROWS, email, key, mysql_id, redis_key, text};
+use crate::{Fallible, connect};
+
+/// Puts the rows in (again, if they are there) and returns each server's version.
+pub async fn fill(ready: &Ready) -> Fallible<[(Store, String); 4]> {
+    eprintln!("gate: {ROWS} rows into each store");
+    Ok([
+        (Store::Postgres, postgres(ready).await?),
+        (Store::Mysql, mysql(ready).await?),
+        (Store::Mongodb, mongodb(ready).await?),
+        (Store::Redis, redis(ready).await?),
+    ])
+}
+
+async fn postgres(ready: &Ready) -> Fallible<String> {
+    let client = connect::postgres(ready).await?;
+    let keys: Vec<String> = (0..ROWS).map(key).collect();
+    let texts: Vec<String> = (0..ROWS).map(text).collect();
+    client
+        .execute(
+            "INSERT INTO system_config (key, value, description) \
+             SELECT key, 'null', description FROM unnest($1::text[], $2::text[]) AS row (key, description) \
+             ON CONFLICT (key) DO NOTHING",
+            &[&keys, &texts],
+        )
+        .await?;
+    client.batch_execute("ANALYZE system_config").await?;
+    Ok(client
+        .query_one("SHOW server_version", &[])
+        .await?
+        .try_get(0)?)
+}
+
+async fn mysql(ready: &Ready) -> Fallible<String> {
+    let mut conn = mysql_async::Conn::new(connect::mysql(ready)?).await?;
+    let rows = (0..ROWS).map(|number| (mysql_id(number), email(number), text(number)));
+    conn.exec_batch(
+        "INSERT IGNORE INTO users (id, email, name) VALUES (?, ?, ?)",
+        rows,
+    )
+    .await?;
+    conn.query_drop("ANALYZE TABLE users").await?;
+    let version: Option<String> = conn.query_first("SELECT version()").await?;
+    conn.disconnect().await?;
+    version.ok_or_else(|| "MySQL does not say its version".into())
+}
+
+async fn mongodb(ready: &Ready) -> Fallible<String> {
+    let database = connect::mongodb(ready, (0, 1)).await?;
+    let collection = database.collection::<Document>(MONGODB_COLLECTION);
+    collection
+        .delete_many(doc! {"_id": {"$regex": "^bench-"}})
+        .await?;
+    let documents = (0..ROWS).map(|number| {
+        doc! {"_id": key(number), "stream": key(number), "version": 1_i64, "type": "bench", "text": text(number)}
+    });
+    collection.insert_many(documents).await?;
+    let build = database.run_command(doc! {"buildInfo": 1}).await?;
+    let version = build.get_str("version")?.to_owned();
+    database.client().clone().shutdown().immediate(true).await;
+    Ok(version)
+}
+
+async fn redis(ready: &Ready) -> Fallible<String> {
+    let mut connection = connect::redis(ready).await?;
+    let mut command = redis::cmd("MSET");
+    for number in 0..ROWS {
+        command.arg(redis_key(number)).arg(text(number));
+    }
+    command.exec_async(&mut connection).await?;
+    let info: String = redis::cmd("INFO")
+        .arg("server")
+        .query_async(&mut connection)
+        .await?;
+    info.lines()
+        .find_map(|line| line.strip_prefix("redis_version:"))
+        .map(|version| version.trim().to_owned())
+        .ok_or_else(|| "Redis does not say its version".into())
+}
