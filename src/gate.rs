@@ -19,13 +19,10 @@ use crate::execute::stores::{Answer, Extra, Stores};
 use crate::limit::{Limiter, Quota, Ticket};
 use crate::operation::{Classification, Operation, Payload, Store};
 use crate::record::audit::Audit;
-use crate::record::health::Health;
+use crate::record::health::{Health, InFlight};
 use crate::record::metrics::Metrics;
 use crate::record::{Record, objects, request_log};
 use crate::reply::RowSink;
-
-/// A longer statement is classified on a thread of its own, so that other requests do not wait for it.
-const INLINE_STATEMENT_BYTES_MAX: usize = 32 * 1024;
 
 /// Everything the stages need, shared by all front doors.
 pub struct Gate {
@@ -84,87 +81,108 @@ pub struct Explanation {
 }
 
 impl Gate {
-    /// Answers one request and records it. `sink` takes the rows of a SQL result.
+    /// Answers one request and records it.
     ///
-    /// May be cancelled: a statement under way is then cancelled on its server.
-    pub async fn answer(
+    /// `receive` reads the rest of the request (a body) and makes the sink that takes the rows of a SQL
+    /// result; it is polled only when the caller is known. May be cancelled: a statement under way is then
+    /// cancelled on its server.
+    pub async fn answer<S: RowSink>(
         &self,
         request: &Request<'_>,
-        ask: Ask,
-        sink: &mut dyn RowSink,
-    ) -> (Result<Answer, Problem>, Option<Quota>) {
-        let mut record = Record::begin(request, ask.store());
-        let answer = self.stages(request, ask, sink, &mut record).await;
+        store: Store,
+        receive: impl Future<Output = Result<(Ask, S), Problem>>,
+    ) -> (Result<(Answer, S), Problem>, Option<Quota>) {
+        let mut record = Record::begin(request, Some(store));
+        let answer = self.stages(request, receive, &mut record).await;
         self.record(&record, answer.as_ref().err());
         (answer, record.quota)
     }
 
     /// The pipeline.
-    async fn stages(
+    async fn stages<S: RowSink>(
         &self,
         request: &Request<'_>,
-        ask: Ask,
-        sink: &mut dyn RowSink,
+        receive: impl Future<Output = Result<(Ask, S), Problem>>,
         record: &mut Record<'_>,
-    ) -> Result<Answer, Problem> {
-        self.accept(ask.store())?;
+    ) -> Result<(Answer, S), Problem> {
+        let _in_flight = self.enter()?;
         let caller = self.authenticate(request.key, record).await?;
-        let (operation, rest) = self.classify(ask, record).await?;
-        let permit = self.decide(&caller, operation, record)?;
+        let (ask, mut sink) = receive.await?;
+        let policy = self.policy.load_full();
+        let (operation, rest) = self.classify(ask, &policy, record).await?;
+        let permit = self.decide(&policy, &caller, operation, record)?;
         let ticket = self.admit(permit, record).await?;
-        self.execute(ticket, rest, sink, record).await
+        let answer = self.execute(ticket, rest, &mut sink, record).await?;
+        Ok((answer, sink))
     }
 
-    /// Judges without executing: the first three stages.
-    pub async fn explain(&self, request: &Request<'_>, ask: Ask) -> Result<Explanation, Problem> {
-        let store = ask.store();
-        let mut record = Record::begin(request, store);
-        self.accept(store)?;
-        let caller = self.authenticate(request.key, &mut record).await?;
-        let judged = match self.classify(ask, &mut record).await {
-            Ok((operation, _)) => {
-                let classification = Arc::clone(&operation.classification);
-                let permit = self.policy.load().decide(&caller, operation);
-                let refused = permit.err().map(|refusal| refusal.problem());
-                Explanation {
-                    refused,
-                    classification: Some(classification),
-                }
+    /// Judges without executing: the pipeline as far as `decide`.
+    pub async fn explain(
+        &self,
+        request: &Request<'_>,
+        receive: impl Future<Output = Result<Ask, Problem>>,
+    ) -> Result<Explanation, Problem> {
+        let mut record = Record::begin(request, None);
+        let explained = self.judge(request, receive, &mut record).await;
+        self.record(&record, explained.as_ref().err());
+        explained
+    }
+
+    async fn judge(
+        &self,
+        request: &Request<'_>,
+        receive: impl Future<Output = Result<Ask, Problem>>,
+        record: &mut Record<'_>,
+    ) -> Result<Explanation, Problem> {
+        let _in_flight = self.enter()?;
+        let caller = self.authenticate(request.key, record).await?;
+        let ask = receive.await?;
+        record.store = Some(ask.store());
+        let policy = self.policy.load_full();
+        let operation = match self.classify(ask, &policy, record).await {
+            Ok((operation, _)) => operation,
+            Err(problem) => {
+                return Ok(Explanation {
+                    refused: Some(problem),
+                    classification: None,
+                });
             }
-            Err(problem) => Explanation {
-                refused: Some(problem),
-                classification: None,
-            },
         };
-        request_log(&record, None);
-        Ok(judged)
+        let classification = Arc::clone(&operation.classification);
+        Ok(Explanation {
+            refused: self.decide(&policy, &caller, operation, record).err(),
+            classification: Some(classification),
+        })
     }
 
     /// Who is calling, for `whoami`.
     pub async fn identify(&self, request: &Request<'_>) -> Result<Arc<Principal>, Problem> {
-        let mut record = Record::of_no_store(request);
+        let mut record = Record::begin(request, None);
         let caller = self.authenticate(request.key, &mut record).await;
         self.record(&record, caller.as_ref().err());
         caller
     }
 
-    fn accept(&self, store: Store) -> Result<(), Problem> {
-        if self.health.is_draining() {
+    /// Nothing new is begun while the sidecar drains.
+    fn enter(&self) -> Result<InFlight<'_>, Problem> {
+        self.health.enter().ok_or_else(|| {
             let mut problem = Problem::new(
                 Code::Draining,
                 "the sidecar is shutting down: send the request again to its successor",
             );
             problem.retry_after_ms = Some(1000);
-            return Err(problem);
-        }
+            problem
+        })
+    }
+
+    fn configured(&self, store: Store) -> Result<(), Problem> {
         if self.stores.is_configured(store) {
             return Ok(());
         }
+        let hint = format!("add [stores.{store}] to the sidecar's configuration");
         Err(Problem::new(
             Code::StoreNotConfigured,
-            format!(
-                "{store} is not configured: add [stores.{store}] to the sidecar's configuration"
-            ),
+            format!("{store} is not configured: {hint}"),
         ))
     }
 
@@ -189,10 +207,12 @@ impl Gate {
     async fn classify(
         &self,
         ask: Ask,
+        policy: &Policy,
         record: &mut Record<'_>,
     ) -> Result<(Operation, SqlRequest), Problem> {
-        let policy = self.policy.load();
+        record.received();
         let store = ask.store();
+        self.configured(store)?;
         let (classified, rest) = match ask {
             Ask::Sql { sql, request, .. } => {
                 let classified = self.classify_sql(store, &sql).await;
@@ -229,9 +249,10 @@ impl Gate {
         if let Some(known) = self.classifications.get(store, sql) {
             return Ok(known);
         }
-        if sql.len() <= INLINE_STATEMENT_BYTES_MAX {
+        if sql.len() <= classify::INLINE_BYTES_MAX {
             return self.classifications.classify(store, sql);
         }
+        // On a thread of its own, so that other requests do not wait for it.
         let (classifications, sql) = (Arc::clone(&self.classifications), Arc::clone(sql));
         tokio::task::spawn_blocking(move || classifications.classify(store, &sql))
             .await
@@ -240,12 +261,13 @@ impl Gate {
 
     fn decide(
         &self,
+        policy: &Policy,
         caller: &Arc<Principal>,
         operation: Operation,
         record: &mut Record<'_>,
     ) -> Result<Permit, Problem> {
         let store = operation.store;
-        let decided = self.policy.load().decide(caller, operation);
+        let decided = policy.decide(caller, operation);
         let permit = decided.map_err(|refusal| record.cause(&refusal));
         self.metrics
             .count_decision(store, permit.as_ref().err().map(|problem| problem.code));

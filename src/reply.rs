@@ -55,6 +55,28 @@ pub trait RowSink: Send {
     fn end_row(&mut self) -> Result<(), SinkError>;
 }
 
+/// The sink of a request that brings no rows: the other stores answer whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoRows;
+
+impl RowSink for NoRows {
+    fn columns(&mut self, _columns: &[Column]) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn start_row(&mut self) -> Result<(), SinkError> {
+        Err(SinkError::RowsMax(0))
+    }
+
+    fn value(&mut self, _value: &Value<'_>) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn end_row(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
+
 /// What is known when a SQL statement has ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Summary {

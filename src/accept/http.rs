@@ -8,7 +8,7 @@ use hyper::{Request, StatusCode};
 use serde_json::json;
 
 use super::admin;
-use super::body::{self, Bounds, RowsWanted, invalid};
+use super::body::{self, Bounds, invalid};
 use super::respond::{self, Reply};
 use super::routes::{self, Route};
 use crate::decide::{Grant, Role};
@@ -18,9 +18,10 @@ use crate::execute::stores::Answer;
 use crate::gate::{self, Ask, Gate};
 use crate::limit::Quota;
 use crate::operation::Store;
+use crate::reply::NoRows;
 use crate::wire;
 use crate::wire::extended_json::{Form as JsonForm, print_extended_json};
-use crate::wire::json_rows::{Form, JsonRows, NumberForm, RowForm};
+use crate::wire::json_rows::{Form, JsonRows};
 use crate::wire::redis_json;
 
 /// Longest `X-Request-Id` that is taken over from a caller, in bytes.
@@ -68,29 +69,12 @@ impl Door {
         quota: &mut Option<Quota>,
     ) -> Result<Reply, Problem> {
         match route {
-            Route::Query(store) => {
-                let (ask, wanted) = body::query(&body::read(request, self.body).await?, store)?;
-                self.query(head.as_request("query"), ask, wanted, quota)
-                    .await
-            }
-            Route::MongodbCommand => {
-                let (ask, form) = body::mongodb(&body::read(request, self.body).await?)?;
-                self.mongodb(head.as_request("command"), ask, form, quota)
-                    .await
-            }
-            Route::RedisCommand => {
-                let ask = body::redis_command(&body::read(request, self.body).await?)?;
-                self.redis(head.as_request("command"), ask, quota).await
-            }
-            Route::RedisPipeline => {
-                let ask = body::redis_pipeline(&body::read(request, self.body).await?)?;
-                self.redis(head.as_request("pipeline"), ask, quota).await
-            }
-            Route::Explain => {
-                let ask = body::explain(&body::read(request, self.body).await?)?;
-                self.explain(head.as_request("explain"), ask).await
-            }
-            Route::Whoami => self.whoami(head.as_request("whoami")).await,
+            Route::Query(store) => self.query(head, store, request, quota).await,
+            Route::MongodbCommand => self.mongodb(head, request, quota).await,
+            Route::RedisCommand => self.redis_command(head, request, quota).await,
+            Route::RedisPipeline => self.redis_pipeline(head, request, quota).await,
+            Route::Explain => self.explain(head, request).await,
+            Route::Whoami => self.whoami(head).await,
             Route::Health => Ok(admin::health(&self.gate)),
             Route::Livez => Ok(admin::livez()),
             Route::Readyz => Ok(admin::readyz(&self.gate)),
@@ -99,68 +83,104 @@ impl Door {
 
     async fn query(
         &self,
-        request: gate::Request<'_>,
-        ask: Ask,
-        wanted: RowsWanted,
+        head: &Head,
+        store: Store,
+        request: Request<Incoming>,
         quota: &mut Option<Quota>,
     ) -> Result<Reply, Problem> {
-        let mut rows = JsonRows::new(Form {
-            rows: wanted.rows,
-            numbers: wanted.numbers,
-            rows_max: wanted.rows_max.unwrap_or(self.rows_max).min(self.rows_max),
-            bytes_max: self.reply_bytes_max,
-        });
-        let (answer, taken) = self.gate.answer(&request, ask, &mut rows).await;
+        let receive = async {
+            let (ask, wanted) = body::query(&body::read(request, self.body).await?, store)?;
+            let rows = JsonRows::new(Form {
+                rows: wanted.rows,
+                numbers: wanted.numbers,
+                rows_max: wanted.rows_max.unwrap_or(self.rows_max).min(self.rows_max),
+                bytes_max: self.reply_bytes_max,
+            });
+            Ok((ask, rows))
+        };
+        let asked = head.as_request("query");
+        let (answer, taken) = self.gate.answer(&asked, store, receive).await;
         *quota = taken;
         match answer? {
-            Answer::Sql(summary) => Ok(respond::json(StatusCode::OK, rows.finish(&summary))),
-            Answer::Mongodb(_) | Answer::Redis(_) => Err(invalid("not a SQL answer")),
+            (Answer::Sql(summary), rows) => {
+                Ok(respond::json(StatusCode::OK, rows.finish(&summary)))
+            }
+            (Answer::Mongodb(_) | Answer::Redis(_), _) => Err(invalid("not a SQL answer")),
         }
     }
 
     async fn mongodb(
         &self,
-        request: gate::Request<'_>,
-        ask: Ask,
-        form: JsonForm,
+        head: &Head,
+        request: Request<Incoming>,
         quota: &mut Option<Quota>,
     ) -> Result<Reply, Problem> {
-        let (answer, taken) = self.gate.answer(&request, ask, &mut no_rows()).await;
+        let mut form = JsonForm::Relaxed;
+        let receive = async {
+            let (ask, wanted) = body::mongodb(&body::read(request, self.body).await?)?;
+            form = wanted;
+            Ok((ask, NoRows))
+        };
+        let asked = head.as_request("command");
+        let (answer, taken) = self.gate.answer(&asked, Store::Mongodb, receive).await;
         *quota = taken;
         match answer? {
-            Answer::Mongodb(document) => {
+            (Answer::Mongodb(document), NoRows) => {
                 let body = print_extended_json(&document, form)
                     .map_err(|error| invalid(error.to_string()))?;
                 Ok(respond::json(StatusCode::OK, body.into()))
             }
-            Answer::Sql(_) | Answer::Redis(_) => Err(invalid("not a MongoDB answer")),
+            (Answer::Sql(_) | Answer::Redis(_), NoRows) => Err(invalid("not a MongoDB answer")),
         }
+    }
+
+    async fn redis_command(
+        &self,
+        head: &Head,
+        request: Request<Incoming>,
+        quota: &mut Option<Quota>,
+    ) -> Result<Reply, Problem> {
+        let receive = async { body::redis_command(&body::read(request, self.body).await?) };
+        let replies = self
+            .redis(head.as_request("command"), receive, quota)
+            .await?;
+        let body = redis_result(&replies, self.reply_bytes_max)?;
+        Ok(respond::json(StatusCode::OK, body))
+    }
+
+    async fn redis_pipeline(
+        &self,
+        head: &Head,
+        request: Request<Incoming>,
+        quota: &mut Option<Quota>,
+    ) -> Result<Reply, Problem> {
+        let receive = async { body::redis_pipeline(&body::read(request, self.body).await?) };
+        let replies = self
+            .redis(head.as_request("pipeline"), receive, quota)
+            .await?;
+        let body = redis_results(&replies, self.reply_bytes_max)?;
+        Ok(respond::json(StatusCode::OK, body))
     }
 
     async fn redis(
         &self,
         request: gate::Request<'_>,
-        ask: Ask,
+        receive: impl Future<Output = Result<Ask, Problem>>,
         quota: &mut Option<Quota>,
-    ) -> Result<Reply, Problem> {
-        let single = request.action == "command";
-        let (answer, taken) = self.gate.answer(&request, ask, &mut no_rows()).await;
+    ) -> Result<Vec<RedisReply>, Problem> {
+        let receive = async { Ok((receive.await?, NoRows)) };
+        let (answer, taken) = self.gate.answer(&request, Store::Redis, receive).await;
         *quota = taken;
         match answer? {
-            Answer::Redis(replies) => {
-                let body = if single {
-                    redis_result(&replies, self.reply_bytes_max)
-                } else {
-                    redis_results(&replies, self.reply_bytes_max)
-                };
-                Ok(respond::json(StatusCode::OK, body?))
-            }
-            Answer::Sql(_) | Answer::Mongodb(_) => Err(invalid("not a Redis answer")),
+            (Answer::Redis(replies), NoRows) => Ok(replies),
+            (Answer::Sql(_) | Answer::Mongodb(_), NoRows) => Err(invalid("not a Redis answer")),
         }
     }
 
-    async fn explain(&self, request: gate::Request<'_>, ask: Ask) -> Result<Reply, Problem> {
-        let explained = self.gate.explain(&request, ask).await?;
+    async fn explain(&self, head: &Head, request: Request<Incoming>) -> Result<Reply, Problem> {
+        let receive = async { body::explain(&body::read(request, self.body).await?) };
+        let asked = head.as_request("explain");
+        let explained = self.gate.explain(&asked, receive).await?;
         let touches: Vec<_> = explained
             .classification
             .iter()
@@ -181,19 +201,20 @@ impl Door {
         Ok(respond::json(StatusCode::OK, body.to_string().into_bytes()))
     }
 
-    async fn whoami(&self, request: gate::Request<'_>) -> Result<Reply, Problem> {
-        let caller = self.gate.identify(&request).await?;
+    async fn whoami(&self, head: &Head) -> Result<Reply, Problem> {
+        let caller = self.gate.identify(&head.as_request("whoami")).await?;
         let policy = self.gate.policy.load();
         let role = policy.role(&caller.role);
         let limits = match role.and_then(Role::rate_limit) {
             Some(limit) => self.gate.limiter.peek(limit, &caller.key_id).await,
             None => None,
         };
+        let grants = role.map_or(&[][..], Role::grants);
         let body = json!({
             "key_id": caller.key_id,
             "user_id": caller.user_id,
             "role": caller.role,
-            "grants": role.map_or(&[][..], Role::grants).iter().map(grant).collect::<Vec<_>>(),
+            "grants": grants.iter().map(grant).collect::<Vec<_>>(),
             "limits": limits.map(|quota| json!({
                 "policy": quota.name,
                 "limit": quota.limit,
@@ -254,16 +275,6 @@ fn redis_results(replies: &[RedisReply], bytes_max: usize) -> Result<Vec<u8>, Pr
 
 fn write_redis(out: &mut Vec<u8>, value: &redis::Value, bytes_max: usize) -> Result<(), Problem> {
     redis_json::write(out, value, bytes_max).map_err(|error| invalid(error.to_string()))
-}
-
-/// A sink for answers that have no rows.
-fn no_rows() -> JsonRows {
-    JsonRows::new(Form {
-        rows: RowForm::Arrays,
-        numbers: NumberForm::Exact,
-        rows_max: 0,
-        bytes_max: 0,
-    })
 }
 
 impl Head {

@@ -16,6 +16,10 @@ use crate::operation::{Classification, Operation, Payload, Store};
 /// Longest SQL text that is parsed, in bytes.
 pub const STATEMENT_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// Longest SQL text, in bytes, that a caller on an event loop should classify there; a longer one takes
+/// milliseconds.
+pub const INLINE_BYTES_MAX: usize = 32 * 1024;
+
 /// Whose connection the statement would run on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Session {

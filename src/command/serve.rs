@@ -27,6 +27,9 @@ use crate::system::System;
 /// Connections to the admin listener at once.
 const ADMIN_CONNECTIONS_MAX: usize = 64;
 
+/// How long replies already made may take to reach their callers once the listeners close.
+const LAST_REPLIES_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// How long audit rows may take to be written after the last request.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -78,6 +81,7 @@ async fn serve(config: Config) -> Result<bool, Failure> {
     let background = [
         tokio::spawn(probe(Arc::clone(&gate))),
         tokio::spawn(keep_last_used(Arc::clone(&gate))),
+        tokio::spawn(reload(Arc::clone(&gate), config.clone())),
     ];
     let writer = tokio::spawn(writer.run());
     let (stop_data, data_stopped) = watch::channel(false);
@@ -95,20 +99,23 @@ async fn serve(config: Config) -> Result<bool, Failure> {
     let data = tokio::spawn(data.serve(
         move |request| door.clone().handle(request),
         data_stopped,
-        grace,
+        LAST_REPLIES_TIMEOUT,
     ));
     let operator_gate = Arc::clone(&gate);
     let operator = tokio::spawn(operator.serve(
         move |request| admin::handle(Arc::clone(&operator_gate), request),
         admin_stopped,
-        Duration::from_secs(1),
+        LAST_REPLIES_TIMEOUT,
     ));
 
     stop_signal().await?;
     tracing::info!(grace_ms = server.drain_grace_ms, "draining");
-    gate.health.drain();
+    // The listener stays open meanwhile, so that new work is told to go elsewhere rather than refused.
+    let finished = tokio::time::timeout(grace, gate.health.drain())
+        .await
+        .is_ok();
     let _ = stop_data.send(true);
-    let finished = data.await?;
+    data.await?;
     let _ = stop_admin.send(true);
     operator.await?;
     for task in background {
@@ -196,6 +203,31 @@ async fn probe_one(gate: &Gate, store: Store) {
         gate.health.down(store);
     }
     gate.metrics.set_up(store, up);
+}
+
+/// On SIGHUP reads the policy again: all of it or nothing. Requests under way end under the old one.
+async fn reload(gate: Arc<Gate>, config: Config) {
+    let Ok(mut hang_up) = signal(SignalKind::hangup()) else {
+        return;
+    };
+    while hang_up.recv().await.is_some() {
+        let loaded = super::policy::load(&config.policy)
+            .map_err(|faults| faults.to_string())
+            .and_then(|policy| agree(&policy, &config.stores).map(|()| policy));
+        match loaded {
+            Ok(policy) => {
+                tracing::info!(digest = policy.digest(), "the policy is reloaded");
+                gate.metrics
+                    .set_policy(&policy.version().to_string(), policy.digest());
+                gate.metrics.count_reload(true);
+                gate.policy.store(Arc::new(policy));
+            }
+            Err(faults) => {
+                gate.metrics.count_reload(false);
+                tracing::error!(%faults, "the policy is not valid; the one before stays in force");
+            }
+        }
+    }
 }
 
 async fn keep_last_used(gate: Arc<Gate>) {

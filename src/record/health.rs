@@ -1,9 +1,10 @@
 //! Whether each store answers: probed in the background, corrected by what requests see.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
+use tokio::sync::Notify;
 
 use crate::operation::Store;
 
@@ -31,6 +32,19 @@ struct State {
 pub struct Health {
     stores: [State; 4],
     draining: AtomicBool,
+    in_flight: AtomicUsize,
+    idle: Notify,
+}
+
+/// A request under way, counted until this is dropped.
+pub struct InFlight<'h>(&'h Health);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        if self.0.in_flight.fetch_sub(1, Ordering::AcqRel) == 1 && self.0.is_draining() {
+            self.0.idle.notify_waiters();
+        }
+    }
 }
 
 impl Health {
@@ -51,12 +65,28 @@ impl Health {
         self.of(store).status.store(DOWN, Ordering::Relaxed);
     }
 
-    pub fn drain(&self) {
-        self.draining.store(true, Ordering::Relaxed);
+    /// Counts a request that was let in; `None` while draining, when no more are.
+    pub fn enter(&self) -> Option<InFlight<'_>> {
+        // Counted first and looked at second, so that a drain that begins in between waits for it.
+        self.in_flight.fetch_add(1, Ordering::AcqRel);
+        let entered = InFlight(self);
+        (!self.is_draining()).then_some(entered)
+    }
+
+    /// Lets no more requests in, and waits for those under way.
+    pub async fn drain(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+        loop {
+            let idle = self.idle.notified();
+            if self.in_flight.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            idle.await;
+        }
     }
 
     pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+        self.draining.load(Ordering::SeqCst)
     }
 
     /// Ready once every configured store has been reached, until draining. An outage later on does not
@@ -117,8 +147,20 @@ impl Health {
 mod tests {
     use super::*;
 
-    #[test]
-    fn readiness_waits_for_every_store_once_and_health_follows_each() {
+    #[tokio::test]
+    async fn draining_lets_nobody_in_and_waits_for_who_is() {
+        let health = Health::default();
+        let under_way = health.enter().unwrap();
+        let drained = std::pin::pin!(health.drain());
+        let soon = tokio::time::timeout(Duration::from_millis(10), drained).await;
+        assert!(soon.is_err());
+        assert!(health.enter().is_none());
+        drop(under_way);
+        health.drain().await;
+    }
+
+    #[tokio::test]
+    async fn readiness_waits_for_every_store_once_and_health_follows_each() {
         let health = Health::default();
         health.configure(Store::Postgres);
         health.configure(Store::Redis);
@@ -133,7 +175,7 @@ mod tests {
             Value::Object(health.report()),
             json!({"status": "degraded", "postgres": {"status": "up", "latency_ms": 2.0}, "redis": {"status": "down"}})
         );
-        health.drain();
+        health.drain().await;
         assert!(!health.is_ready());
     }
 }

@@ -86,7 +86,7 @@ pub struct Metrics {
     pub audit_spooled: IntGauge,
     pub audit_failures: IntCounter,
     policy_info: IntGaugeVec,
-    pub policy_reloads: IntCounterVec,
+    policy_reloads: IntCounterVec,
 }
 
 impl Metrics {
@@ -241,6 +241,11 @@ impl Metrics {
 
     pub fn set_pool(&self, store: Store, pool: PoolState) {
         self.pools.set(store, pool);
+    }
+
+    pub fn count_reload(&self, accepted: bool) {
+        let outcome = if accepted { "accepted" } else { "refused" };
+        self.policy_reloads.with_label_values(&[outcome]).inc();
     }
 
     /// Replaces the policy in force.

@@ -35,20 +35,14 @@ pub struct Record<'r> {
 }
 
 impl<'r> Record<'r> {
-    pub fn begin(request: &Request<'r>, store: Store) -> Self {
-        Self {
-            store: Some(store),
-            ..Self::of_no_store(request)
-        }
-    }
-
-    pub fn of_no_store(request: &Request<'r>) -> Self {
+    /// `store` is `None` where it is not known yet, or none is asked.
+    pub fn begin(request: &Request<'r>, store: Option<Store>) -> Self {
         let now = Instant::now();
         Self {
             request_id: request.id,
             traceparent: request.traceparent,
             action: request.action,
-            store: None,
+            store,
             caller: None,
             operation: None,
             began: now,
@@ -68,6 +62,11 @@ impl<'r> Record<'r> {
     pub fn authenticated(&mut self, caller: &Arc<Principal>, metrics: &Metrics) {
         self.caller = Some(Arc::clone(caller));
         self.next(Stage::Authenticate, metrics);
+    }
+
+    /// The request has arrived whole; how long its sender took is not the gate's doing.
+    pub fn received(&mut self) {
+        self.stage = Instant::now();
     }
 
     pub fn classified(&mut self, operation: &Operation, metrics: &Metrics) {

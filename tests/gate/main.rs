@@ -6,6 +6,7 @@ mod audit;
 mod codes;
 mod isolation;
 mod keys;
+mod lifecycle;
 mod outage;
 mod routes;
 #[path = "../support/mod.rs"]

@@ -166,6 +166,79 @@ impl Dev {
     }
 }
 
+/// A further sidecar before the same databases, with a configuration of its own.
+pub struct Sidecar {
+    pub http: String,
+    pub child: Child,
+    _folder: tempfile::TempDir,
+}
+
+impl Sidecar {
+    /// Starts `bulkhead serve` with the configuration of `dev`, changed by `edit`, on free ports.
+    pub fn start(dev: &Dev, edit: impl FnOnce(&mut toml::Table)) -> Self {
+        let text = std::fs::read_to_string(&dev.config).unwrap();
+        let mut config: toml::Table = text.parse().unwrap();
+        for section in ["server", "admin"] {
+            let listen = toml::Table::from_iter([("listen".to_owned(), "127.0.0.1:0".into())]);
+            config.insert(section.into(), listen.into());
+        }
+        edit(&mut config);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bulkhead.toml");
+        std::fs::write(&path, config.to_string()).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_bulkhead"))
+            .args(["serve", "--config"])
+            .arg(&path)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        let http = loop {
+            line.clear();
+            assert!(output.read_line(&mut line).unwrap() > 0, "serve ended");
+            let told: Value = serde_json::from_str(&line).unwrap();
+            if let Some(address) = told["data"].as_str() {
+                break format!("http://{address}");
+            }
+        };
+        // Its log goes on; nobody reads it, but the pipe must not fill.
+        std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
+        Self {
+            http,
+            child,
+            _folder: folder,
+        }
+    }
+
+    pub async fn post(&self, key: &str, path: &str, body: &Value) -> Reply {
+        let headers = [("authorization", format!("Bearer {key}"))];
+        let url = format!("{}{path}", self.http);
+        send(Method::POST, &url, &headers, Some(body.to_string())).await
+    }
+
+    /// Waits until the configured stores have been reached.
+    pub async fn ready(&self) {
+        let url = format!("{}/readyz", self.http);
+        eventually("the sidecar is ready", || async {
+            send(Method::GET, &url, &[], None).await.status == 200
+        })
+        .await;
+    }
+
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+}
+
+impl Drop for Sidecar {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 impl Drop for Dev {
     fn drop(&mut self) {
         let control = self.control.get_mut().unwrap();

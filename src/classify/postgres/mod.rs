@@ -39,7 +39,7 @@ mod tests;
 
 pub use functions::is_classified;
 
-use super::{Refusal, Result, Session};
+use super::{INLINE_BYTES_MAX, Refusal, Result, Session};
 
 /// Deepest tree that is walked on the caller's own stack, in nested tokens (an upper bound of the real depth).
 /// In a debug build a token needs up to 65 kB of stack; this keeps below half of what runtimes give a thread.
@@ -52,7 +52,10 @@ const INLINE_DEPTH_MAX: usize = if cfg!(debug_assertions) { 12 } else { 24 };
 pub fn classify(sql: &str, session: Session) -> Result {
     parse::check_text(sql)?;
     match parse::nesting_bound(sql) {
-        Some(depth) if depth <= INLINE_DEPTH_MAX => understand(sql, session),
+        Some(depth) if depth <= INLINE_DEPTH_MAX && sql.len() <= INLINE_BYTES_MAX => {
+            understand(sql, session)
+        }
+        // A long text may come from a thread that does not last, which the parser must not see: see `lanes`.
         _ => lanes::classify(sql, session, parse::is_long(sql)),
     }
 }

@@ -1,0 +1,129 @@
+//! Sidecars with configurations of their own: a store left out, a pool of one, draining, reload.
+
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::support::{self, Sidecar, shared};
+
+/// Takes a few seconds on any machine, and stays within the time-out.
+const SLOW: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 4000000) \
+    SELECT count(*) AS c FROM n";
+
+#[tokio::test]
+async fn a_store_that_is_not_configured() {
+    let dev = shared();
+    let sidecar = Sidecar::start(dev, |config| {
+        config["stores"].as_table_mut().unwrap().remove("redis");
+    });
+    let body = json!({"command": ["GET", "cache:x"]});
+    let reply = sidecar.post(&dev.app, "/v1/redis/command", &body).await;
+    assert_eq!(
+        (reply.status, reply.code()),
+        (404, "store.not_configured"),
+        "{}",
+        reply.text
+    );
+    // Without Redis the limiter counts in process, and the other stores work.
+    let body = json!({"sql": "SELECT id FROM users WHERE id = 1"});
+    let reply = sidecar.post(&dev.app, "/v1/mysql/query", &body).await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    assert!(reply.headers.contains_key("ratelimit"));
+}
+
+#[tokio::test]
+async fn a_pool_that_is_exhausted_says_so() {
+    let dev = shared();
+    let sidecar = Sidecar::start(dev, |config| {
+        let pool = "min = 1\nmax = 1\nacquire_timeout_ms = 100"
+            .parse::<toml::Table>()
+            .unwrap();
+        config["stores"]["postgres"]
+            .as_table_mut()
+            .unwrap()
+            .insert("pool".into(), pool.into());
+    });
+    sidecar.ready().await;
+    let slow = json!({"sql": SLOW});
+    let (one, two) = tokio::join!(
+        sidecar.post(&dev.app, "/v1/postgres/query", &slow),
+        sidecar.post(&dev.app, "/v1/postgres/query", &slow),
+    );
+    let mut codes = [(one.status, one.code()), (two.status, two.code())];
+    codes.sort();
+    assert_eq!(
+        codes,
+        [(200, ""), (503, "pool.exhausted")],
+        "{} {}",
+        one.text,
+        two.text
+    );
+}
+
+#[tokio::test]
+async fn draining_finishes_what_is_under_way_and_turns_new_work_away() {
+    let dev = shared();
+    let mut sidecar = Sidecar::start(dev, |_| ());
+    sidecar.ready().await;
+    let (slow, turned_away) = tokio::join!(
+        async {
+            let slow = json!({"sql": SLOW});
+            sidecar.post(&dev.app, "/v1/postgres/query", &slow).await
+        },
+        async {
+            tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+            sidecar.signal(Signal::TERM);
+            let body = json!({"sql": "SELECT 1 AS one"});
+            let mut reply = sidecar.post(&dev.app, "/v1/postgres/query", &body).await;
+            while reply.status == 200 {
+                reply = sidecar.post(&dev.app, "/v1/postgres/query", &body).await;
+            }
+            reply
+        },
+    );
+    assert_eq!(slow.status, 200, "{}", slow.text);
+    assert_eq!(
+        (turned_away.status, turned_away.code()),
+        (503, "draining"),
+        "{}",
+        turned_away.text
+    );
+    assert!(turned_away.headers.contains_key("retry-after"));
+    assert_eq!(sidecar.child.wait().unwrap().code(), Some(0));
+}
+
+#[tokio::test]
+async fn hang_up_reloads_the_policy_or_keeps_the_one_in_force() {
+    let dev = shared();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("policy.toml");
+    let policy = std::fs::read_to_string("policies/default.toml").unwrap();
+    std::fs::write(&path, &policy).unwrap();
+    let sidecar = Sidecar::start(dev, |config| {
+        let path = path.display().to_string();
+        config["policy"]
+            .as_table_mut()
+            .unwrap()
+            .insert("path".into(), path.into());
+    });
+    sidecar.ready().await;
+    let allowed = async || {
+        let body = json!({"sql": "SELECT count(*) AS n FROM users"});
+        sidecar
+            .post(&dev.admin_key, "/v1/mysql/query", &body)
+            .await
+            .status
+            == 200
+    };
+    assert!(allowed().await);
+    std::fs::write(&path, policy.replace("version = 1", "version = 7")).unwrap();
+    sidecar.signal(Signal::HUP);
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    assert!(
+        allowed().await,
+        "a policy that is not valid replaced a valid one"
+    );
+    let without_users = policy.replace("\"users\"", "\"people\"");
+    std::fs::write(&path, without_users).unwrap();
+    sidecar.signal(Signal::HUP);
+    support::eventually("the new policy is in force", || async { !allowed().await }).await;
+}
