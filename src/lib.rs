@@ -9,10 +9,11 @@ pub mod config;
 pub mod error;
 pub mod system;
 
-pub mod wire;
-
 pub mod authenticate;
 pub mod classify;
+
+pub mod catalogue;
+
 pub mod decide;
 pub mod execute;
 pub mod limit;
@@ -21,6 +22,7 @@ pub mod gate;
 pub mod record;
 
 pub mod accept;
+pub mod wire;
 
 pub mod command;
 pub mod dev;

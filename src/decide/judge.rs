@@ -125,6 +125,19 @@ impl super::Policy {
             .collect()
     }
 
+    /// Whether the policy names an object that `store` has, there or in another store.
+    pub fn is_listed(&self, store: Store, object: &Object) -> bool {
+        match (self.stores.get(store), object) {
+            (Some(StoreObjects::Named(named)), Object::Named { namespace, name }) => {
+                let namespace = namespace.as_deref();
+                named.objects.find(namespace, name).is_some()
+                    || self.home(store, named, namespace, name).is_some()
+            }
+            (Some(StoreObjects::Named(_)), Object::Key(_) | Object::Keys(_))
+            | (Some(StoreObjects::Keys(_)) | None, _) => false,
+        }
+    }
+
     /// Why a touch that no grant allows is refused.
     fn why<'p>(
         &'p self,

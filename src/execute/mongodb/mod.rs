@@ -8,6 +8,7 @@ mod connection;
 mod cursors;
 mod failure;
 mod run;
+mod views;
 
 #[cfg(test)]
 mod cursor_server_tests;
@@ -27,6 +28,7 @@ pub use connection::{
     CONNECT_MS_MAX, ConnectError, MongoSettings, PoolGauges, SERVER_SELECTION_MS_MAX,
 };
 pub use cursors::{CURSOR_IDLE_MS_MAX, CURSORS_MAX, CURSORS_PER_KEY_MAX};
+pub use views::{VIEWS_FRESH_MS, VIEWS_MAX, ViewsError};
 
 use crate::execute::Error;
 use crate::limit::Ticket;
@@ -60,6 +62,7 @@ struct Inner {
     slots: Semaphore,
     waiting: Semaphore,
     kills: Semaphore,
+    views: tokio::sync::Mutex<views::Known>,
 }
 
 impl MongoStore {
@@ -74,6 +77,7 @@ impl MongoStore {
             slots: Semaphore::new(usize::try_from(slots).unwrap_or(1)),
             waiting: Semaphore::new(settings.pool.waiting_max),
             kills: Semaphore::new(KILLS_MAX),
+            views: tokio::sync::Mutex::default(),
             settings,
         };
         let store = Self(Arc::new(inner));

@@ -1,0 +1,139 @@
+//! Follows what a statement touches to everything that this reaches.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::words::Text;
+use super::{Actions, Catalogue, Name, REACHED_MAX, Reach, Target};
+use crate::classify::{Refusal, Result};
+use crate::operation::{Action, Classification, Object};
+
+impl Catalogue {
+    /// What a statement touches, together with everything that this reaches.
+    ///
+    /// `sql` is the text that was classified. `is_listed` says whether the policy names an object in any store.
+    /// Where nothing more is reached, the classification itself comes back.
+    pub fn expand(
+        &self,
+        classification: &Arc<Classification>,
+        sql: &str,
+        is_listed: impl Fn(&Object) -> bool,
+    ) -> Result<Arc<Classification>> {
+        if !self.concerns(classification) {
+            return Ok(Arc::clone(classification));
+        }
+        let mut walk = Walk {
+            catalogue: self,
+            text: Text::new(sql),
+            is_listed,
+            seen: HashSet::new(),
+            todo: Vec::new(),
+            found: Vec::new(),
+            functions: Vec::new(),
+        };
+        walk.everywhere(classification);
+        for touch in &classification.touches {
+            if let Some((namespace, name)) = self.named(&touch.object) {
+                walk.follow(Name::new(namespace, name), touch.action)?;
+            }
+        }
+        walk.finish()?;
+        if walk.found.is_empty() && walk.functions.is_empty() {
+            return Ok(Arc::clone(classification));
+        }
+        let (found, functions) = (walk.found, walk.functions);
+        let mut whole = Classification::clone(classification);
+        for (name, action) in found {
+            whole.touch(self.object(&name), action);
+        }
+        whole.functions.extend(functions);
+        Ok(Arc::new(whole.finish()))
+    }
+
+    /// Whether anything that is touched reaches something. Allocates nothing.
+    fn concerns(&self, classification: &Classification) -> bool {
+        !self.everywhere.is_empty()
+            || classification.touches.iter().any(|touch| {
+                self.named(&touch.object)
+                    .is_some_and(|(namespace, name)| !self.reaches(namespace, name).is_empty())
+            })
+    }
+}
+
+struct Walk<'c, 't, L> {
+    catalogue: &'c Catalogue,
+    text: Text<'t>,
+    is_listed: L,
+    seen: HashSet<(Name, Action)>,
+    /// Relations that are used, and whose own reaches are still to be followed.
+    todo: Vec<(Name, Action)>,
+    /// What is touched beside the text's own.
+    found: Vec<(Name, Action)>,
+    functions: Vec<String>,
+}
+
+impl<L: Fn(&Object) -> bool> Walk<'_, '_, L> {
+    fn everywhere(&mut self, classification: &Classification) {
+        for reach in &self.catalogue.everywhere {
+            let is_set_off = reach.on == Actions::ALL
+                || classification
+                    .touches
+                    .iter()
+                    .any(|touch| reach.on.meets(Actions::of(touch.action)));
+            if is_set_off
+                && self.text.meets(&reach.when)
+                && let Target::Function(function) = &reach.target
+            {
+                self.functions.push(self.catalogue.function(function));
+            }
+        }
+    }
+
+    /// Notes that a relation is used in this way, and what is behind it to be followed.
+    fn follow(&mut self, relation: Name, action: Action) -> Result<()> {
+        if self.seen.len() >= REACHED_MAX {
+            return Err(Refusal::TooLarge(format!(
+                "the statement reaches more than {REACHED_MAX} relations through views, foreign keys or inheritance"
+            )));
+        }
+        if self.seen.insert((relation.clone(), action)) {
+            self.todo.push((relation, action));
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        while let Some((relation, action)) = self.todo.pop() {
+            let catalogue = self.catalogue;
+            for reach in catalogue.reaches(&relation.namespace, &relation.name) {
+                if reach.on.meets(Actions::of(action)) && self.text.meets(&reach.when) {
+                    self.reach(reach, action)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn reach(&mut self, reach: &Reach, action: Action) -> Result<()> {
+        match &reach.target {
+            Target::Relation(name, action) => {
+                self.found.push((name.clone(), *action));
+                self.follow(name.clone(), *action)
+            }
+            Target::Same(name) => {
+                self.found.push((name.clone(), action));
+                self.follow(name.clone(), action)
+            }
+            Target::Piece(name) => {
+                if (self.is_listed)(&self.catalogue.object(name)) {
+                    self.found.push((name.clone(), action));
+                }
+                self.follow(name.clone(), action)
+            }
+            Target::Function(function) => {
+                self.functions.push(self.catalogue.function(function));
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,419 @@
+//! Reads MySQL's or MariaDB's catalogue, with the account that runs callers' statements.
+//!
+//! Definitions are read by our own classifier. One that it does not understand counts as a function of the object's
+//! name, which the policy must list.
+//!
+//! What the account may not see:
+//! - a view's definition without `SHOW VIEW`: such a view is not understood;
+//! - a trigger's body, where the server shows it to its definer alone: such a trigger is not understood;
+//! - triggers without `TRIGGER` on their table: each change of such a table counts as a function of its name, since
+//!   a trigger may be there;
+//! - tables on which it has no privilege at all, and so the foreign keys from them. Grant it at least one on each
+//!   table of the database.
+//!
+//! What counts, and what does not:
+//! - a foreign key's cascade does; its own check of the other table tells whether a key exists, and no more;
+//! - a stored function that has the name of a built-in (of the other server, or called with a space before the
+//!   parenthesis) counts wherever a text has its name;
+//! - generated columns and checks cannot call stored functions or read tables; a default that moves a sequence
+//!   counts as a function of its table's name;
+//! - a loadable function is not listed anywhere that the account can see.
+
+use std::collections::HashSet;
+
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable as _;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::Mutex;
+
+use super::{Actions, Case, Catalogue, Name, Reach, Target, When};
+use crate::classify::{self, Session};
+use crate::execute::mysql::options;
+use crate::execute::settings::SqlStoreSettings;
+use crate::operation::{Action, Classification, Object};
+use crate::system::{STATEMENT_TIMEOUT, Unavailable};
+
+/// How long reading the whole catalogue may take.
+const LOAD_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// What a definition's text may not have been written under: strings and names would end elsewhere.
+const OTHER_MODES: [&str; 4] = [
+    "ANSI_QUOTES",
+    "NO_BACKSLASH_ESCAPES",
+    "IGNORE_SPACE",
+    "ORACLE",
+];
+
+const FOLDS: &str = "SELECT @@lower_case_table_names <> 0";
+
+/// The databases in which the account sees every trigger.
+const SCHEMAS_SEEN: &str = "SELECT s.SCHEMA_NAME FROM information_schema.SCHEMATA s WHERE EXISTS (
+    SELECT 1 FROM information_schema.USER_PRIVILEGES p WHERE p.PRIVILEGE_TYPE = 'TRIGGER' AND p.GRANTEE =
+    CONCAT('''', SUBSTRING_INDEX(CURRENT_USER(), '@', 1), '''@''', SUBSTRING_INDEX(CURRENT_USER(), '@', -1), '''')
+) OR EXISTS (
+    SELECT 1 FROM information_schema.SCHEMA_PRIVILEGES p WHERE p.PRIVILEGE_TYPE = 'TRIGGER' AND p.GRANTEE =
+    CONCAT('''', SUBSTRING_INDEX(CURRENT_USER(), '@', 1), '''@''', SUBSTRING_INDEX(CURRENT_USER(), '@', -1), '''')
+    AND s.SCHEMA_NAME LIKE p.TABLE_SCHEMA)
+ORDER BY 1";
+
+/// The tables whose triggers it sees.
+const TABLES_SEEN: &str = "SELECT p.TABLE_SCHEMA, p.TABLE_NAME FROM information_schema.TABLE_PRIVILEGES p
+    WHERE p.PRIVILEGE_TYPE = 'TRIGGER' AND p.GRANTEE =
+    CONCAT('''', SUBSTRING_INDEX(CURRENT_USER(), '@', 1), '''@''', SUBSTRING_INDEX(CURRENT_USER(), '@', -1), '''')
+    ORDER BY 1, 2";
+
+const TABLES: &str = "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES
+    WHERE TABLE_TYPE NOT LIKE '%VIEW'
+    AND TABLE_SCHEMA NOT IN ('mysql', 'information_schema', 'performance_schema', 'sys') ORDER BY 1, 2";
+
+const VIEWS: &str = "SELECT TABLE_SCHEMA, TABLE_NAME, VIEW_DEFINITION FROM information_schema.VIEWS
+    WHERE TABLE_SCHEMA NOT IN ('mysql', 'information_schema', 'performance_schema', 'sys') ORDER BY 1, 2";
+
+const TRIGGERS: &str =
+    "SELECT EVENT_OBJECT_SCHEMA, EVENT_OBJECT_TABLE, EVENT_MANIPULATION, TRIGGER_SCHEMA,
+    TRIGGER_NAME, ACTION_STATEMENT, SQL_MODE FROM information_schema.TRIGGERS ORDER BY 1, 2, 5";
+
+const FOREIGN_KEYS: &str = "SELECT UNIQUE_CONSTRAINT_SCHEMA, REFERENCED_TABLE_NAME, CONSTRAINT_SCHEMA, TABLE_NAME,
+    UPDATE_RULE, DELETE_RULE FROM information_schema.REFERENTIAL_CONSTRAINTS ORDER BY 1, 2, 3, 4, CONSTRAINT_NAME";
+
+const ROUTINES: &str = "SELECT ROUTINE_SCHEMA, ROUTINE_NAME FROM information_schema.ROUTINES
+    WHERE ROUTINE_TYPE = 'FUNCTION' ORDER BY 1, 2";
+
+const SEQUENCE_DEFAULTS: &str =
+    "SELECT DISTINCT TABLE_SCHEMA, TABLE_NAME FROM information_schema.COLUMNS
+    WHERE COLUMN_DEFAULT LIKE '%nextval%' OR COLUMN_DEFAULT LIKE '%next value%' ORDER BY 1, 2";
+
+/// A trigger: the table and event, its own name, body and `sql_mode`.
+type Trigger = (
+    String,
+    String,
+    String,
+    String,
+    String,
+    Option<String>,
+    String,
+);
+
+/// What the server says, as it says it.
+#[derive(Debug, Default)]
+struct Told {
+    folds: bool,
+    schemas_seen: HashSet<String>,
+    tables_seen: HashSet<(String, String)>,
+    tables: Vec<(String, String)>,
+    views: Vec<(String, String, Option<String>)>,
+    triggers: Vec<Trigger>,
+    foreign_keys: Vec<(String, String, String, String, String, String)>,
+    routines: Vec<(String, String)>,
+    sequence_defaults: Vec<(String, String)>,
+}
+
+/// Reads one server over a connection of its own.
+pub struct Loader {
+    settings: SqlStoreSettings,
+    database: String,
+    conn: Mutex<Option<Conn>>,
+}
+
+impl From<mysql_async::Error> for Unavailable {
+    fn from(error: mysql_async::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl Loader {
+    /// `database` is what an unqualified name means.
+    pub fn new(settings: SqlStoreSettings, database: &str) -> Self {
+        Self {
+            settings,
+            database: database.to_owned(),
+            conn: Mutex::default(),
+        }
+    }
+
+    /// Differs whenever the catalogue does. May be cancelled.
+    pub async fn fingerprint(&self) -> Result<String, Unavailable> {
+        let told = tokio::time::timeout(STATEMENT_TIMEOUT, self.ask()).await??;
+        let mut seen: Vec<&String> = told.schemas_seen.iter().collect();
+        seen.sort();
+        let mut tables: Vec<&(String, String)> = told.tables_seen.iter().collect();
+        tables.sort();
+        let text = format!(
+            "{:?}",
+            (
+                (told.folds, seen, tables, &told.tables, &told.views),
+                (&told.triggers, &told.foreign_keys),
+                (&told.routines, &told.sequence_defaults),
+            )
+        );
+        Ok(Sha256::digest(text)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect())
+    }
+
+    /// Reads the whole. May be cancelled.
+    pub async fn load(&self) -> Result<Catalogue, Unavailable> {
+        let told = tokio::time::timeout(LOAD_TIMEOUT, self.ask()).await??;
+        let database = self.database.clone();
+        // Thousands of definitions take a while to understand.
+        tokio::task::spawn_blocking(move || build(&told, &database))
+            .await
+            .map_err(|_| Unavailable("the catalogue could not be understood".into()))
+    }
+
+    /// A connection that fails, or is left in the middle, is not used again.
+    async fn ask(&self) -> Result<Told, Unavailable> {
+        let mut kept = self.conn.lock().await;
+        let mut conn = match kept.take() {
+            Some(conn) => conn,
+            None => {
+                let options =
+                    options(&self.settings).map_err(|error| Unavailable(error.to_string()))?;
+                Conn::new(options).await?
+            }
+        };
+        let told = read(&mut conn).await?;
+        *kept = Some(conn);
+        Ok(told)
+    }
+}
+
+async fn read(conn: &mut Conn) -> Result<Told, mysql_async::Error> {
+    conn.query_drop("SET NAMES utf8mb4, sql_mode = ''").await?;
+    Ok(Told {
+        folds: conn.query_first(FOLDS).await? == Some(1_i64),
+        schemas_seen: conn.query(SCHEMAS_SEEN).await?.into_iter().collect(),
+        tables_seen: conn.query(TABLES_SEEN).await?.into_iter().collect(),
+        tables: conn.query(TABLES).await?,
+        views: conn.query(VIEWS).await?,
+        triggers: conn.query(TRIGGERS).await?,
+        foreign_keys: conn.query(FOREIGN_KEYS).await?,
+        routines: conn.query(ROUTINES).await?,
+        sequence_defaults: conn.query(SEQUENCE_DEFAULTS).await?,
+    })
+}
+
+fn build(told: &Told, database: &str) -> Catalogue {
+    let case = if told.folds {
+        Case::Folded
+    } else {
+        Case::Exact
+    };
+    let mut catalogue = Catalogue::new(database, case);
+    let changes = Actions::STORE.and(Actions::DELETE);
+    for (schema, table) in &told.tables {
+        let seen = told.schemas_seen.contains(schema)
+            || told.tables_seen.contains(&(schema.clone(), table.clone()));
+        if !seen {
+            let name = Name::new(schema, table);
+            catalogue.add(&name, Reach::new(changes, Target::Function(name.clone())));
+        }
+    }
+    for (schema, view, body) in &told.views {
+        let name = Name::new(schema, view);
+        for reach in view_reaches(&name, body.as_deref().unwrap_or_default()) {
+            catalogue.add(&name, reach);
+        }
+    }
+    for trigger in &told.triggers {
+        let (schema, table, ..) = trigger;
+        for reach in trigger_reaches(trigger) {
+            catalogue.add(&Name::new(schema, table), reach);
+        }
+    }
+    for (schema, table, child_schema, child, on_update, on_delete) in &told.foreign_keys {
+        let (parent, child) = (Name::new(schema, table), Name::new(child_schema, child));
+        for (on, rule, cascade) in [
+            (Actions::UPDATE, on_update, Action::Update),
+            (Actions::DELETE, on_delete, Action::Delete),
+        ] {
+            if let Some(action) = cascaded(rule, cascade) {
+                let target = Target::Relation(child.clone(), action);
+                catalogue.add(&parent, Reach::new(on, target));
+            }
+        }
+    }
+    for (schema, name) in &told.routines {
+        if schema == database && classify::mysql::is_taken_for_built_in(name) {
+            let when = When::Word(name.to_ascii_lowercase().into());
+            let target = Target::Function(Name::new(schema, &name.to_ascii_lowercase()));
+            catalogue.add_everywhere(Reach::when(Actions::ALL, when, target));
+        }
+    }
+    for (schema, table) in &told.sequence_defaults {
+        let name = Name::new(schema, table);
+        let target = Target::Function(name.clone());
+        catalogue.add(&name, Reach::new(Actions::STORE, target));
+    }
+    catalogue
+}
+
+/// What a foreign key does to the rows that refer to a changed one; `None` if it forbids the change.
+fn cascaded(rule: &str, cascade: Action) -> Option<Action> {
+    match rule {
+        "RESTRICT" | "NO ACTION" => None,
+        "CASCADE" => Some(cascade),
+        // `SET NULL`, `SET DEFAULT`, and what a newer server may do.
+        _ => Some(Action::Update),
+    }
+}
+
+/// The touched tables and called functions of a definition that belongs to `schema`.
+fn behind(found: &Classification, schema: &str) -> (Vec<(Name, Action)>, Vec<Name>) {
+    let touched = |object: &Object| match object {
+        Object::Named { namespace, name } => {
+            Some(Name::new(namespace.as_deref().unwrap_or(schema), name))
+        }
+        Object::Key(_) | Object::Keys(_) => None,
+    };
+    let tables = found
+        .touches
+        .iter()
+        .filter_map(|touch| Some((touched(&touch.object)?, touch.action)));
+    let functions = found.functions.iter().map(|function| {
+        let (schema, name) = function.split_once('.').unwrap_or((schema, function));
+        Name::new(schema, name)
+    });
+    (tables.collect(), functions.collect())
+}
+
+/// A view reads its tables however it is used, and a change of it may change any of them.
+fn view_reaches(view: &Name, body: &str) -> Vec<Reach> {
+    let Ok(found) = classify::mysql::classify(body, Session::Shared) else {
+        return vec![Reach::new(Actions::ALL, Target::Function(view.clone()))];
+    };
+    let (tables, functions) = behind(&found, &view.namespace);
+    let mut reaches = Vec::new();
+    for (table, action) in tables {
+        let changes = Actions::STORE.and(Actions::DELETE);
+        reaches.push(Reach::new(changes, Target::Same(table.clone())));
+        reaches.push(Reach::new(Actions::ALL, Target::Relation(table, action)));
+    }
+    for function in functions {
+        reaches.push(Reach::new(Actions::ALL, Target::Function(function)));
+    }
+    reaches
+}
+
+fn trigger_reaches(trigger: &Trigger) -> Vec<Reach> {
+    let (_, _, event, schema, name, body, sql_mode) = trigger;
+    let on = match event.as_str() {
+        "INSERT" => Actions::INSERT,
+        "UPDATE" => Actions::UPDATE,
+        "DELETE" => Actions::DELETE,
+        _ => Actions::ALL,
+    };
+    let other_mode = sql_mode.split(',').any(|mode| OTHER_MODES.contains(&mode));
+    let body = body.as_deref().unwrap_or_default();
+    let found = classify::mysql::classify(&as_query(body), Session::Own);
+    let (Ok(found), false) = (found, other_mode) else {
+        let target = Target::Function(Name::new(schema, name));
+        return vec![Reach::new(on, target)];
+    };
+    let (tables, functions) = behind(&found, schema);
+    let tables = tables
+        .into_iter()
+        .map(|(table, action)| Target::Relation(table, action));
+    tables
+        .chain(functions.into_iter().map(Target::Function))
+        .map(|target| Reach::new(on, target))
+        .collect()
+}
+
+/// `SET NEW.a = x, NEW.b = y` as the list of its assignments, which has the same tables and functions in it.
+fn as_query(body: &str) -> String {
+    let mut words = body.split_ascii_whitespace();
+    let (first, second) = (
+        words.next().unwrap_or_default(),
+        words.next().unwrap_or_default(),
+    );
+    let sets_row = first.eq_ignore_ascii_case("SET")
+        && second
+            .get(..4)
+            .is_some_and(|row| row.eq_ignore_ascii_case("NEW."));
+    match body.trim_start().get(first.len()..) {
+        Some(assignments) if sets_row => format!("SELECT{assignments}"),
+        _ => body.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trigger(body: &str, sql_mode: &str) -> Vec<Reach> {
+        let text = |text: &str| text.to_owned();
+        trigger_reaches(&(
+            text("app"),
+            text("users"),
+            text("INSERT"),
+            text("app"),
+            text("remember"),
+            Some(text(body)),
+            text(sql_mode),
+        ))
+    }
+
+    #[test]
+    fn triggers() {
+        let relation = |name, action| {
+            let target = Target::Relation(Name::new("app", name), action);
+            Reach::new(Actions::INSERT, target)
+        };
+        let function = |name| Reach::new(Actions::INSERT, Target::Function(Name::new("app", name)));
+        for (body, mode, expected) in [
+            ("SET NEW.at = NOW(), NEW.n = 1", "", vec![]),
+            (
+                "SET NEW.n = (SELECT COUNT(*) FROM posts)",
+                "",
+                vec![relation("posts", Action::Select)],
+            ),
+            (
+                "INSERT INTO audit (id) VALUES (NEW.id)",
+                "STRICT_ALL_TABLES",
+                vec![relation("audit", Action::Insert)],
+            ),
+            (
+                "INSERT INTO audit (id) VALUES (NEW.id)",
+                "ANSI_QUOTES",
+                vec![function("remember")],
+            ),
+            ("SET NEW.n = secret()", "", vec![function("secret")]),
+            (
+                "BEGIN DELETE FROM posts; END",
+                "",
+                vec![function("remember")],
+            ),
+            ("CALL p()", "", vec![function("remember")]),
+        ] {
+            assert_eq!(trigger(body, mode), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn views() {
+        let view = Name::new("app", "shown");
+        let unseen = vec![Reach::new(Actions::ALL, Target::Function(view.clone()))];
+        assert_eq!(view_reaches(&view, ""), unseen);
+        let found = view_reaches(&view, "select `other`.`t`.`id` AS `id` from `other`.`t`");
+        let table = Name::new("other", "t");
+        let changes = Actions::STORE.and(Actions::DELETE);
+        assert_eq!(
+            found,
+            [
+                Reach::new(changes, Target::Same(table.clone())),
+                Reach::new(Actions::ALL, Target::Relation(table, Action::Select)),
+            ]
+        );
+    }
+
+    #[test]
+    fn rules_of_foreign_keys() {
+        assert_eq!(cascaded("RESTRICT", Action::Delete), None);
+        assert_eq!(cascaded("NO ACTION", Action::Update), None);
+        assert_eq!(cascaded("CASCADE", Action::Delete), Some(Action::Delete));
+        assert_eq!(cascaded("SET NULL", Action::Delete), Some(Action::Update));
+        assert_eq!(cascaded("new", Action::Delete), Some(Action::Update));
+    }
+}

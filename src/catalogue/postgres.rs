@@ -1,0 +1,227 @@
+//! Reads PostgreSQL's catalogue, with the account that runs callers' statements: what it names is what they reach.
+//!
+//! The server's own dependency records (`pg_depend`) say which of the users' relations, functions, operators and
+//! types a definition uses. They leave out what PostgreSQL itself brought, so the definitions' texts also go
+//! through the classifier: a view over `pg_shadow`, or a default that runs SQL from a string, shows there.
+//!
+//! What counts, and what does not:
+//! - a foreign key's own check of the other table does not: it tells whether a key exists, and no more;
+//! - a sequence that belongs to a column is part of its table;
+//! - what an extension brought may overload a built-in name for its own types; the functions it brought count where
+//!   a definition calls them;
+//! - a materialized view counts as the view that filled it;
+//! - a function's body is not looked into: the policy lists the function, or the statement is denied.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use tokio_postgres::{Client, Row};
+
+use super::{Actions, Case, Catalogue, Name, Reach, Target, When};
+use crate::classify::{self, Session};
+use crate::execute::settings::SqlStoreSettings;
+use crate::operation::{Action, Object};
+use crate::system::{STATEMENT_TIMEOUT, System, Unavailable};
+
+const REACHES: &str = include_str!("postgres.sql");
+const FINGERPRINT: &str = include_str!("postgres_fingerprint.sql");
+
+/// With an empty path, definitions name every schema but pg_catalog. Compiling the query would take longer than it.
+const PINS: &str = "SET search_path = ''; SET jit = off; SET default_transaction_read_only = on";
+
+/// How long reading the whole catalogue may take.
+const LOAD_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// Reads one PostgreSQL database over a connection of its own.
+pub struct Loader {
+    system: System,
+    schema: String,
+}
+
+impl Loader {
+    /// `schema` is what an unqualified name means.
+    pub fn new(settings: SqlStoreSettings, schema: &str) -> Self {
+        Self {
+            system: System::new(settings),
+            schema: schema.to_owned(),
+        }
+    }
+
+    /// Differs whenever the catalogue does. May be cancelled.
+    pub async fn fingerprint(&self) -> Result<String, Unavailable> {
+        let client = self.system.client().await?;
+        let asking = client.query_one(FINGERPRINT, &[]);
+        let row = tokio::time::timeout(STATEMENT_TIMEOUT, asking).await??;
+        Ok(row.try_get(0)?)
+    }
+
+    /// Reads the whole. May be cancelled.
+    pub async fn load(&self) -> Result<Catalogue, Unavailable> {
+        let client = self.system.client().await?;
+        let reading = read(&client, &self.schema);
+        let rows = tokio::time::timeout(LOAD_TIMEOUT, reading).await??;
+        let schema = self.schema.clone();
+        // Thousands of definitions take a while to understand.
+        tokio::task::spawn_blocking(move || build(&rows, &schema))
+            .await
+            .map_err(|_| Unavailable("the catalogue could not be understood".into()))?
+    }
+}
+
+async fn read(client: &Arc<Client>, schema: &str) -> Result<Vec<Row>, tokio_postgres::Error> {
+    client.batch_execute(PINS).await?;
+    client.query(REACHES, &[&schema]).await
+}
+
+fn build(rows: &[Row], schema: &str) -> Result<Catalogue, Unavailable> {
+    let mut catalogue = Catalogue::new(schema, Case::Exact);
+    for row in rows {
+        let found = Found::read(row)?;
+        let Some(of) = found.of.as_ref() else {
+            for reach in found.reaches(&Name::new("", ""))? {
+                catalogue.add_everywhere(reach);
+            }
+            continue;
+        };
+        for reach in found.reaches(of)? {
+            catalogue.add(of, reach);
+        }
+    }
+    Ok(catalogue)
+}
+
+/// One row of `postgres.sql`.
+struct Found<'r> {
+    of: Option<Name>,
+    acts: Actions,
+    when: When,
+    kind: &'r str,
+    to: Option<Name>,
+    action: Option<&'r str>,
+    body: Option<&'r str>,
+}
+
+impl<'r> Found<'r> {
+    fn read(row: &'r Row) -> Result<Self, Unavailable> {
+        let text = |column: &str| row.try_get::<_, Option<&'r str>>(column);
+        let name = |schema, name| -> Result<Option<Name>, Unavailable> {
+            let (schema, name) = (text(schema)?, text(name)?);
+            Ok(schema
+                .zip(name)
+                .map(|(schema, name)| Name::new(schema, name)))
+        };
+        Ok(Self {
+            of: name("of_schema", "of_name")?,
+            acts: actions(row.try_get("acts")?),
+            when: match (text("word")?, text("symbol")?) {
+                (Some(word), _) => When::Word(word.into()),
+                (None, Some(symbol)) if is_implied(symbol) => When::Always,
+                (None, Some(symbol)) => When::Symbol(symbol.into()),
+                (None, None) => When::Always,
+            },
+            kind: text("kind")?.unwrap_or_default(),
+            to: name("to_schema", "to_name")?,
+            action: text("action")?,
+            body: text("body")?,
+        })
+    }
+
+    fn reaches(&self, of: &Name) -> Result<Vec<Reach>, Unavailable> {
+        let odd = || Unavailable(format!("the catalogue says `{}` of nothing", self.kind));
+        let to = || self.to.clone().ok_or_else(odd);
+        let target = match self.kind {
+            "function" => Target::Function(to()?),
+            "relation" => Target::Relation(to()?, action(self.action).ok_or_else(odd)?),
+            "same" => Target::Same(to()?),
+            "piece" => Target::Piece(to()?),
+            "definition" => {
+                let targets = behind(self.body.ok_or_else(odd)?, of).into_iter();
+                return Ok(targets.map(|to| Reach::new(self.acts, to)).collect());
+            }
+            other => return Err(Unavailable(format!("the catalogue says `{other}`"))),
+        };
+        Ok(vec![Reach::when(self.acts, self.when.clone(), target)])
+    }
+}
+
+/// The operators that words, joins, sorting and grouping stand for.
+fn is_implied(symbol: &str) -> bool {
+    [
+        "=", "<>", "<", "<=", ">", ">=", "~~", "!~~", "~~*", "!~~*", "~", "!~",
+    ]
+    .contains(&symbol)
+}
+
+fn actions(bits: i32) -> Actions {
+    let all = [
+        Actions::SELECT,
+        Actions::INSERT,
+        Actions::UPDATE,
+        Actions::DELETE,
+        Actions::DDL,
+    ];
+    let set = all.into_iter().enumerate();
+    set.filter(|(bit, _)| bits & (1 << bit) != 0)
+        .fold(Actions::default(), |set, (_, one)| set.and(one))
+}
+
+fn action(written: Option<&str>) -> Option<Action> {
+    match written? {
+        "select" => Some(Action::Select),
+        "update" => Some(Action::Update),
+        "delete" => Some(Action::Delete),
+        _ => None,
+    }
+}
+
+/// What a definition's text shows of PostgreSQL's own. One that is not understood counts as a function of the
+/// object's name; `pg_depend` has told of the rest.
+fn behind(body: &str, of: &Name) -> HashSet<Target> {
+    let Ok(found) = classify::postgres::classify(body, Session::Own) else {
+        return HashSet::from([Target::Function(of.clone())]);
+    };
+    let own = |object: &Object| match object {
+        Object::Named {
+            namespace: Some(namespace),
+            name,
+        } if namespace.starts_with("pg_") => Some(Name::new(namespace, name)),
+        Object::Named { .. } | Object::Key(_) | Object::Keys(_) => None,
+    };
+    let touches = found.touches.iter();
+    touches
+        .filter_map(|touch| Some(Target::Relation(own(&touch.object)?, touch.action)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn definitions_show_what_postgresql_itself_brought() {
+        let of = Name::new("public", "v");
+        let read = |name| Target::Relation(Name::new("pg_catalog", name), Action::Select);
+        let cases = [
+            ("SELECT a.id FROM public.accounts a", vec![]),
+            ("SELECT s.usename FROM pg_shadow s", vec![read("pg_shadow")]),
+            ("SELECT nextval('public.numbers'::regclass)", vec![]),
+            ("SELECT 'open'::public.state", vec![]),
+            (
+                "SELECT pg_read_file('a')",
+                vec![Target::Function(of.clone())],
+            ),
+            ("SELECT ?", vec![Target::Function(of.clone())]),
+        ];
+        for (body, expected) in cases {
+            assert_eq!(behind(body, &of), HashSet::from_iter(expected), "{body}");
+        }
+    }
+
+    #[test]
+    fn bits_are_actions() {
+        assert_eq!(actions(31), Actions::ALL);
+        assert_eq!(actions(6), Actions::STORE);
+        assert_eq!(actions(8), Actions::DELETE);
+        assert!(actions(0).is_empty());
+    }
+}
