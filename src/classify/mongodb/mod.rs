@@ -2,8 +2,8 @@
 //!
 //! A command is read from its bytes, never through a map: its first key is its name, every other key must be an
 //! option that is known for it, every stage and operator is known by name, and a repeated key refuses the whole.
-//! What a stage reads from or writes to is recorded with its database. Views are not resolved: a view is an
-//! object of its own name.
+//! What a stage reads from or writes to is recorded with its database. A view is an object of its own name here;
+//! [`Views`] says what it reads besides, which only the server's catalogue knows.
 
 mod commands;
 mod expression;
@@ -17,6 +17,7 @@ mod schema;
 mod shape;
 mod structure;
 mod update;
+mod views;
 mod writes;
 
 use bson::raw::{RawDocument, RawDocumentBuf};
@@ -26,6 +27,7 @@ use crate::operation::{Action, Classification, Object};
 use commands::Target;
 pub use structure::{COMMAND_BYTES_MAX, DEPTH_MAX};
 use structure::{Field, fields, shown, text};
+pub use views::Views;
 
 /// Classifies one command document (BSON bytes). `database` is where it will run, unless the document's own
 /// `$db` says otherwise.

@@ -31,8 +31,9 @@ pub(super) fn merge(scope: &mut Scope<'_>, stage: &str, argument: RawBsonRef<'_>
             "on" => unset_fields(name, value)?,
             "let" => expression::variables(name, value)?,
             "whenMatched" => match (value.as_str(), value.as_array()) {
-                (Some("replace" | "merge"), _) => {}
-                (Some("keepExisting" | "fail"), _) => updates = false,
+                // The server carries `keepExisting` out as an upsert, and asks for the right to update.
+                (Some("replace" | "merge" | "keepExisting"), _) => {}
+                (Some("fail"), _) => updates = false,
                 (_, Some(stages)) => of_update(stages)?,
                 (_, None) => return Err(wrong(name, "a mode that is known here or a pipeline")),
             },

@@ -248,6 +248,31 @@ fn stages_reach_what_they_name() {
 }
 
 #[test]
+fn merge_needs_what_the_server_asks_for() {
+    let aggregate =
+        |stages: &str| format!(r#"{{"aggregate":"a","pipeline":[{stages}],"cursor":{{}}}}"#);
+    for (matched, otherwise, expected) in [
+        (
+            "merge",
+            "insert",
+            &["d.a find", "d.b insert", "d.b update"][..],
+        ),
+        ("replace", "discard", &["d.a find", "d.b update"]),
+        (
+            "keepExisting",
+            "insert",
+            &["d.a find", "d.b insert", "d.b update"],
+        ),
+        ("fail", "insert", &["d.a find", "d.b insert"]),
+    ] {
+        let stage = format!(
+            r#"{{"$merge":{{"into":"b","whenMatched":"{matched}","whenNotMatched":"{otherwise}"}}}}"#
+        );
+        is(&aggregate(&stage), expected);
+    }
+}
+
+#[test]
 fn filters_and_updates_know_data_from_operators() {
     let find = |filter: &str| format!(r#"{{"find":"a","filter":{filter}}}"#);
     for filter in [

@@ -25,6 +25,12 @@ impl Parser<'_> {
                 )));
             }
             Verdict::Computes if builtin && (touching || !functions::needs_touching(name)) => {
+                if functions::tells_of_last_statement(name) {
+                    self.own_session(
+                        &format!("`{name}` tells of whatever statement ran last"),
+                        "the reply has `last_insert_id` and `rows_affected`",
+                    )?;
+                }
                 self.eat(&[name]);
                 return self.nested(|parser| parser.builtin_arguments(name));
             }

@@ -80,6 +80,19 @@ impl<'a> Lexer<'a> {
         })
     }
 
+    /// Whether the last token is `SELECT` or a modifier after it: elsewhere an inert word would be an alias or an
+    /// error.
+    fn is_in_select_modifiers(&self) -> bool {
+        self.tokens.last().is_some_and(|last| {
+            let word = last.text(self.sql);
+            last.kind == Kind::Word
+                && (word.eq_ignore_ascii_case("SELECT")
+                    || INERT_WORDS
+                        .iter()
+                        .any(|inert| inert.eq_ignore_ascii_case(word)))
+        })
+    }
+
     /// Moves past a comment and gives what stands between `/*` and `*/`.
     fn comment_body(&mut self) -> Result<&'a str> {
         self.at += 2;
@@ -104,7 +117,7 @@ impl<'a> Lexer<'a> {
                 .iter()
                 .any(|inert| inert.eq_ignore_ascii_case(word))
         };
-        if code.split_ascii_whitespace().all(inert) {
+        if self.is_in_select_modifiers() && code.split_ascii_whitespace().all(inert) {
             return Ok(());
         }
         Err(Refusal::Forbidden(

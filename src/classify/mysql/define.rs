@@ -5,6 +5,7 @@
 
 use super::parser::Parser;
 use super::token::Kind;
+use super::words;
 use crate::classify::{Refusal, Result};
 use crate::operation::Action;
 
@@ -21,6 +22,55 @@ const TABLE_OPTIONS: [&str; 10] = [
     "ROW_FORMAT",
     "STATS_PERSISTENT",
 ];
+
+/// What can be created, altered or dropped, and is not through the sidecar: it runs later, elsewhere or for others.
+const FORBIDDEN: [&str; 35] = [
+    "AGGREGATE",
+    "ALGORITHM",
+    "DATABASE",
+    "DEFINER",
+    "EVENT",
+    "EXTERNAL",
+    "FUNCTION",
+    "IGNORE",
+    "INSTANCE",
+    "JSON",
+    "LIBRARY",
+    "LOGFILE",
+    "MATERIALIZED",
+    "OFFLINE",
+    "ONLINE",
+    "OR",
+    "PACKAGE",
+    "PREPARE",
+    "PROCEDURE",
+    "RESOURCE",
+    "ROLE",
+    "SCHEMA",
+    "SECURITY",
+    "SEQUENCE",
+    "SERVER",
+    "SQL",
+    "TABLES",
+    "TABLESPACE",
+    "TEMPORARY",
+    "TRIGGER",
+    "UNDO",
+    "USER",
+    "VECTOR",
+    "VIEW",
+    "SPATIAL",
+];
+
+/// What can be defined.
+const UNDERSTOOD: [&str; 4] = ["TABLE", "INDEX", "UNIQUE", "FULLTEXT"];
+
+/// Whether a definition of this is understood or refused by name.
+pub fn is_classified(words: &[&str]) -> bool {
+    words
+        .first()
+        .is_none_or(|word| UNDERSTOOD.contains(word) || FORBIDDEN.contains(word))
+}
 
 impl Parser<'_> {
     /// `CREATE`, `ALTER`, `DROP`, `TRUNCATE`, `RENAME`.
@@ -57,6 +107,9 @@ impl Parser<'_> {
         }
         if self.create_index()? {
             return Ok(());
+        }
+        if !words::is_any(self.word(1), &FORBIDDEN) {
+            return self.unexpected("a definition that is understood");
         }
         Err(Refusal::Forbidden(format!(
             "{} {}: only tables and their indexes can be defined through the sidecar",

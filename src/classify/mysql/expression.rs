@@ -372,6 +372,9 @@ impl Parser<'_> {
             self.expect_symbol(".")?;
             parts.push(self.column_part()?);
         }
+        if let Some(qualifiers) = &mut self.qualifiers {
+            qualifiers.insert(parts.iter().rev().nth(1).cloned());
+        }
         Ok(parts)
     }
 }

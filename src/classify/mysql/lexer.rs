@@ -265,8 +265,9 @@ impl<'a> Lexer<'a> {
             _ => {
                 let start = self.at;
                 self.while_byte(|byte| is_name_byte(byte) || byte == b'.');
-                if start == self.at {
-                    return unparsable("`@` without a variable's name");
+                // What is a letter beyond ASCII hangs on the server's tables.
+                if start == self.at || !self.slice(start).is_ascii() {
+                    return unparsable("`@` without a variable's plain name");
                 }
             }
         }

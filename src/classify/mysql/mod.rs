@@ -29,11 +29,12 @@
 //! Where this is not sound by itself:
 //! - It rests on the pinned session. Under another `sql_mode` or character set, strings end elsewhere. `SET` is
 //!   therefore refused but for a closed list that changes no lexical rule.
-//! - Views, triggers, foreign keys' cascades, generated columns and stored functions reach tables that no text
-//!   shows. Functions that are not built-in are reported for the policy to list. A stored function that has the
-//!   name of the *other* server's built-in (`UUID_TO_BIN` on MariaDB) is taken for the built-in.
+//! - Views, triggers, foreign keys' cascades and stored functions reach tables that no text shows. Functions that are
+//!   not built-in are reported for the policy to list. A stored function that has the name of the *other* server's
+//!   built-in (`UUID_TO_BIN` on MariaDB) is taken for the built-in. `catalogue` adds all of these.
 //! - A column without a table's name in a multi-table `UPDATE` counts as an update, and a reading, of each joined
-//!   table; so more may be reported than is touched, never less.
+//!   table; so more may be reported than is touched, never less. A column whose value goes into another table counts
+//!   as read, though its own table is a target too.
 //! - `LAST_INSERT_ID()`, `FOUND_ROWS()` and `ROW_COUNT()` tell about the connection's last statement, which on a
 //!   shared connection may be another caller's.
 //!
@@ -44,6 +45,7 @@ mod comment;
 mod define;
 mod expression;
 mod functions;
+mod keywords;
 mod lexer;
 mod parser;
 mod query;
@@ -59,6 +61,14 @@ mod write;
 
 #[cfg(test)]
 mod tests;
+
+/// For the catalogue.
+pub use functions::is_taken_for_built_in;
+
+/// For tests that ask a server what it knows, and look whether we know it by name.
+pub use functions::is_classified as is_classified_function;
+pub use statement::is_classified as is_classified_statement;
+pub use words::is_classified as is_classified_keyword;
 
 use parser::Parser;
 use token::{Kind, Token};

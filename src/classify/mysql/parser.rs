@@ -28,6 +28,8 @@ pub struct Parser<'a> {
     pub body_of: Option<usize>,
     /// Names that were read as real tables, folded, with the place of the last such reading.
     pub referred: HashMap<String, usize>,
+    /// While the value of an assignment is read: what stands before its columns, `None` for a bare column.
+    pub qualifiers: Option<BTreeSet<Option<String>>>,
     touches: BTreeSet<Touch>,
     functions: BTreeSet<String>,
     /// Every name that may stand where a table does: tables, aliases, common tables, in lower case.
@@ -78,6 +80,7 @@ impl<'a> Parser<'a> {
             common_tables: Vec::new(),
             body_of: None,
             referred: HashMap::new(),
+            qualifiers: None,
             touches: BTreeSet::new(),
             functions: BTreeSet::new(),
             known: HashSet::new(),

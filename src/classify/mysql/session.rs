@@ -13,9 +13,9 @@ const READABLE: &str = "
     character_set_server character_set_system
     collation_connection collation_database collation_server
     default_storage_engine default_tmp_storage_engine default_week_format div_precision_increment
-    error_count warning_count explicit_defaults_for_timestamp foreign_key_checks
-    group_concat_max_len have_profiling identity init_connect innodb_lock_wait_timeout insert_id
-    interactive_timeout last_insert_id lc_messages lc_time_names license lock_wait_timeout
+    explicit_defaults_for_timestamp foreign_key_checks
+    group_concat_max_len have_profiling init_connect innodb_lock_wait_timeout
+    interactive_timeout lc_messages lc_time_names license lock_wait_timeout
     lower_case_file_system lower_case_table_names max_allowed_packet max_execution_time
     max_statement_time net_buffer_length net_read_timeout net_write_timeout performance_schema
     protocol_version query_cache_size query_cache_type read_only session_track_gtids

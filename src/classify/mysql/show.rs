@@ -7,6 +7,84 @@ use super::words;
 use crate::classify::Result;
 use crate::operation::Action;
 
+/// What follows `SHOW` where it tells about the server, its accounts, or more than one table.
+const FORBIDDEN: [&str; 52] = [
+    "ALL",
+    "ANALYZE",
+    "AUTHORS",
+    "BINARY",
+    "BINLOG",
+    "CLIENT_STATISTICS",
+    "CONTRIBUTORS",
+    "COUNT",
+    "CREATE",
+    "DATABASES",
+    "ENGINE",
+    "ENGINES",
+    "EVENTS",
+    "EXPLAIN",
+    "FUNCTION",
+    "GLOBAL",
+    "GRANTS",
+    "INDEX_STATISTICS",
+    "INNODB",
+    "LIBRARY",
+    "LOCAL",
+    "LOCALES",
+    "MASTER",
+    "MUTEX",
+    "OPEN",
+    "PACKAGE",
+    "PARSE_TREE",
+    "PLUGINS",
+    "PRIVILEGES",
+    "PROCEDURE",
+    "PROCESSLIST",
+    "PROFILE",
+    "PROFILES",
+    "QUERY_RESPONSE_TIME",
+    "RELAYLOG",
+    "REPLICA",
+    "REPLICAS",
+    "SCHEMAS",
+    "SESSION",
+    "SLAVE",
+    "SLAVES",
+    "STATUS",
+    "STORAGE",
+    "TABLE",
+    "TABLES",
+    "TABLE_STATISTICS",
+    "TRIGGERS",
+    "USER_STATISTICS",
+    "USER_VARIABLES",
+    "VARIABLES",
+    "WSREP_MEMBERSHIP",
+    "WSREP_STATUS",
+];
+
+/// What follows `SHOW` where it is understood, after `EXTENDED` and `FULL`.
+const UNDERSTOOD: [&str; 10] = [
+    "CHARACTER",
+    "CHARSET",
+    "COLLATION",
+    "COLUMNS",
+    "ERRORS",
+    "FIELDS",
+    "INDEX",
+    "INDEXES",
+    "KEYS",
+    "WARNINGS",
+];
+
+/// Whether this kind of `SHOW` is understood or refused by name.
+pub fn is_classified(words: &[&str]) -> bool {
+    words
+        .iter()
+        .find(|word| !["EXTENDED", "FULL"].contains(*word))
+        .is_some_and(|word| UNDERSTOOD.contains(word) || FORBIDDEN.contains(word))
+}
+
 impl Parser<'_> {
     /// After `SHOW`.
     pub fn show(&mut self) -> Result<()> {
@@ -39,6 +117,9 @@ impl Parser<'_> {
             let table = self.shown_table()?;
             self.touch(&table, Action::Select);
             return self.like_or_where();
+        }
+        if !words::is_any(self.word(0), &FORBIDDEN) {
+            return self.unexpected("a SHOW that is understood");
         }
         self.forbidden(
             "this SHOW tells about the server or about every table; \
@@ -123,14 +204,16 @@ impl Parser<'_> {
         if self.eat(&["ANALYZE"]) && self.is_word(0, "INTO") {
             return self.forbidden("EXPLAIN of another connection or into a variable");
         }
-        self.eat_any(&["EXTENDED", "PARTITIONS"]);
+        // Both are also names of tables: `DESCRIBE partitions x` is about a column of one.
+        let mut statement = self.eat_any(&["EXTENDED", "PARTITIONS"]);
         if self.is_word(0, "FORMAT") && self.is_symbol(1, "=") {
             self.expect(&["FORMAT"])?;
             self.expect_symbol("=")?;
             self.expect_any(&["TRADITIONAL", "JSON", "TREE", "DEFAULT"])?;
             self.eat(&["ANALYZE"]);
+            statement = true;
         }
-        if self.is_explainable() {
+        if statement || self.is_explainable() {
             return self.data_statement();
         }
         let table = self.table_name()?;

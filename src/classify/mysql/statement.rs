@@ -1,108 +1,124 @@
 //! Which statement it is, and the statements that are never allowed.
 
 use super::parser::Parser;
+use super::{define, show};
 use crate::classify::{Refusal, Result};
 
+const COMPOUND: &str = "compound statements are not understood; send the statements one by one";
+const ADMINISTRATION: &str = "server administration";
+const MAINTENANCE: &str = "table maintenance";
+const PREPARED: &str = "prepared statements in SQL text hide what runs; use parameters";
+const ACCOUNTS: &str = "accounts and privileges are not managed through the sidecar";
+const LOCKS: &str = "table locks stop other callers; use a row lock (`FOR UPDATE`)";
+
 /// Statements refused by their first word, whoever asks, with the reason.
-const FORBIDDEN: [(&str, &str); 40] = [
+const FORBIDDEN: [(&str, &str); 53] = [
     (
         "ANALYZE",
         "ANALYZE maintains a table or runs the statement it analyses; use EXPLAIN",
     ),
-    ("BACKUP", "server administration"),
-    ("BINLOG", "server administration"),
-    ("CACHE", "server administration"),
+    ("BACKUP", ADMINISTRATION),
+    ("BINLOG", ADMINISTRATION),
+    ("CACHE", ADMINISTRATION),
     (
         "CALL",
         "a stored procedure runs statements that no text shows",
     ),
-    (
-        "CASE",
-        "compound statements are not understood; send the statements one by one",
-    ),
-    ("CHANGE", "server administration"),
-    ("CHECK", "table maintenance"),
-    ("CHECKSUM", "table maintenance"),
-    ("CLONE", "server administration"),
-    (
-        "DEALLOCATE",
-        "prepared statements in SQL text hide what runs; use parameters",
-    ),
-    (
-        "DECLARE",
-        "compound statements are not understood; send the statements one by one",
-    ),
+    ("CASE", COMPOUND),
+    ("CHANGE", ADMINISTRATION),
+    ("CHECK", MAINTENANCE),
+    ("CHECKSUM", MAINTENANCE),
+    ("CLONE", ADMINISTRATION),
+    ("CLOSE", COMPOUND),
+    ("DEALLOCATE", PREPARED),
+    ("DECLARE", COMPOUND),
     (
         "DO",
         "DO evaluates expressions for their effect; use SELECT",
     ),
-    (
-        "EXECUTE",
-        "prepared statements in SQL text hide what runs; use parameters",
-    ),
-    ("FLUSH", "server administration"),
-    (
-        "FOR",
-        "compound statements are not understood; send the statements one by one",
-    ),
+    ("EXECUTE", PREPARED),
+    ("FETCH", COMPOUND),
+    ("FLUSH", ADMINISTRATION),
+    ("FOR", COMPOUND),
     ("GET", "diagnostics belong to the connection"),
-    (
-        "GRANT",
-        "accounts and privileges are not managed through the sidecar",
-    ),
+    ("GOTO", COMPOUND),
+    ("GRANT", ACCOUNTS),
     (
         "HANDLER",
         "HANDLER reads a table past the optimiser; use SELECT",
     ),
     ("HELP", "the help tables belong to the server"),
-    (
-        "IF",
-        "compound statements are not understood; send the statements one by one",
-    ),
+    ("IF", COMPOUND),
     ("IMPORT", "reads files of the server's machine"),
     ("INSTALL", "loads code into the server"),
-    ("KILL", "server administration"),
+    ("ITERATE", COMPOUND),
+    ("KILL", ADMINISTRATION),
+    ("LEAVE", COMPOUND),
     ("LOAD", "reads files or server keys; send rows with INSERT"),
-    (
-        "LOCK",
-        "table locks stop other callers; use a row lock (`FOR UPDATE`)",
-    ),
-    (
-        "LOOP",
-        "compound statements are not understood; send the statements one by one",
-    ),
-    ("OPTIMIZE", "table maintenance"),
-    (
-        "PREPARE",
-        "prepared statements in SQL text hide what runs; use parameters",
-    ),
-    ("PURGE", "server administration"),
-    ("REPAIR", "table maintenance"),
-    (
-        "REPEAT",
-        "compound statements are not understood; send the statements one by one",
-    ),
-    ("RESET", "server administration"),
-    (
-        "REVOKE",
-        "accounts and privileges are not managed through the sidecar",
-    ),
-    ("SHUTDOWN", "server administration"),
-    ("UNINSTALL", "server administration"),
-    (
-        "UNLOCK",
-        "table locks stop other callers; use a row lock (`FOR UPDATE`)",
-    ),
+    ("LOCK", LOCKS),
+    ("LOOP", COMPOUND),
+    ("OPEN", COMPOUND),
+    ("OPTIMIZE", MAINTENANCE),
+    ("PREPARE", PREPARED),
+    ("PURGE", ADMINISTRATION),
+    ("REPAIR", MAINTENANCE),
+    ("REPEAT", COMPOUND),
+    ("RESET", ADMINISTRATION),
+    ("RESIGNAL", COMPOUND),
+    ("RESTART", ADMINISTRATION),
+    ("RESTORE", ADMINISTRATION),
+    ("RETURN", COMPOUND),
+    ("REVOKE", ACCOUNTS),
+    ("SHUTDOWN", ADMINISTRATION),
+    ("SIGNAL", COMPOUND),
+    ("SLAVE", ADMINISTRATION),
+    ("STOP", ADMINISTRATION),
+    ("UNINSTALL", ADMINISTRATION),
+    ("UNLOCK", LOCKS),
     (
         "USE",
         "the database of a connection is fixed; write `database.table`",
     ),
-    (
-        "WHILE",
-        "compound statements are not understood; send the statements one by one",
-    ),
+    ("WHILE", COMPOUND),
     ("XA", "distributed transactions are not supported"),
 ];
+
+/// The first words of statements that are understood, at least in some forms.
+const UNDERSTOOD: [&str; 16] = [
+    "BEGIN",
+    "COMMIT",
+    "DELETE",
+    "DESC",
+    "DESCRIBE",
+    "EXPLAIN",
+    "INSERT",
+    "RELEASE",
+    "REPLACE",
+    "ROLLBACK",
+    "SAVEPOINT",
+    "SELECT",
+    "SET",
+    "START",
+    "UPDATE",
+    "WITH",
+];
+
+/// Whether the kind of statement that `words` begin is understood or refused by name: `SHOW BINARY LOGS`.
+pub fn is_classified(words: &str) -> bool {
+    let words: Vec<&str> = words.split_ascii_whitespace().collect();
+    let Some((first, rest)) = words.split_first() else {
+        return false;
+    };
+    match *first {
+        "SHOW" => show::is_classified(rest),
+        "CREATE" | "ALTER" | "DROP" | "RENAME" | "TRUNCATE" => define::is_classified(rest),
+        _ => {
+            ["TABLE", "VALUES"].contains(first)
+                || UNDERSTOOD.contains(first)
+                || FORBIDDEN.iter().any(|(word, _)| word == first)
+        }
+    }
+}
 
 impl Parser<'_> {
     /// Statements separated by semicolons; more than one only on a connection of the caller's own.

@@ -198,13 +198,26 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// MariaDB's `FOR SYSTEM_TIME ALL` and `FOR SYSTEM_TIME AS OF point`: older rows of the same table.
+    /// MariaDB's `FOR SYSTEM_TIME {ALL | AS OF point | BETWEEN … AND … | FROM … TO …}`: older rows of the same
+    /// table.
     fn system_time(&mut self) -> Result<()> {
         self.expect(&["FOR", "SYSTEM_TIME"])?;
         if self.eat(&["ALL"]) {
             return Ok(());
         }
-        self.expect(&["AS", "OF"])?;
+        if self.eat(&["BETWEEN"]) {
+            self.point_in_time()?;
+            self.expect(&["AND"])?;
+        } else if self.eat(&["FROM"]) {
+            self.point_in_time()?;
+            self.expect(&["TO"])?;
+        } else {
+            self.expect(&["AS", "OF"])?;
+        }
+        self.point_in_time()
+    }
+
+    fn point_in_time(&mut self) -> Result<()> {
         self.eat_any(&["TIMESTAMP", "TRANSACTION"]);
         self.operand()
     }

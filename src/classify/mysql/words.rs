@@ -59,6 +59,11 @@ pub fn is_reserved_by_both(word: &str) -> bool {
     RESERVED_WORDS.contains(word.as_str()) && !ONE_SIDED_WORDS.contains(word.as_str())
 }
 
+/// Whether `word` is a keyword that we know, so that a column of that name is sent as it must be.
+pub fn is_classified(word: &str) -> bool {
+    is_reserved(word) || super::keywords::is_plain(word)
+}
+
 /// The units of `INTERVAL`, `EXTRACT`, `TIMESTAMPADD` and `TIMESTAMPDIFF`.
 pub const UNITS: [&str; 29] = [
     "MICROSECOND",

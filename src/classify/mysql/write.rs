@@ -1,7 +1,9 @@
 //! `INSERT`, `REPLACE`, `UPDATE`, `DELETE`.
 //!
 //! A target carries its verb alone, unless it is read as a source too. A target named through an alias is the table
-//! behind the alias; where that could be several, all of them are counted.
+//! behind the alias; where that could be several, all of them are counted, as targets and as sources.
+
+use std::collections::BTreeSet;
 
 use super::parser::{Parser, Source, TableName};
 use super::tables::Joined;
@@ -11,6 +13,29 @@ use crate::operation::Action;
 
 /// Most targets that a multi-table `DELETE` may name.
 const TARGETS_MAX: usize = 64;
+
+/// `column = value`.
+struct Assignment {
+    /// What stands before the column.
+    qualifier: Option<String>,
+    /// What stands before the columns in the value.
+    sources: BTreeSet<Option<String>>,
+}
+
+/// What a multi-table statement does with each entry of its list.
+struct Uses {
+    written: Vec<bool>,
+    read: Vec<bool>,
+}
+
+impl Uses {
+    fn none(joined: &[Joined]) -> Self {
+        Self {
+            written: vec![false; joined.len()],
+            read: vec![false; joined.len()],
+        }
+    }
+}
 
 impl Parser<'_> {
     /// After `INSERT` (`replace` false) or `REPLACE`.
@@ -38,14 +63,14 @@ impl Parser<'_> {
                 return self.unexpected("no ON DUPLICATE KEY UPDATE in REPLACE");
             }
             self.touch(&target, Action::Update);
-            self.list(|parser| parser.assignment().map(|_| ()))?;
+            self.list(|parser| parser.assignment().map(drop))?;
         }
         self.returning(&target)
     }
 
     fn insert_source(&mut self) -> Result<()> {
         if self.eat(&["SET"]) {
-            return self.list(|parser| parser.assignment().map(|_| ()));
+            return self.list(|parser| parser.assignment().map(drop));
         }
         if self.eat_any(&["VALUES", "VALUE"]) {
             return self.list(|parser| {
@@ -77,14 +102,17 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// `column = value`; the column's parts are returned.
-    fn assignment(&mut self) -> Result<Vec<String>> {
+    fn assignment(&mut self) -> Result<Assignment> {
         let column = self.column_name()?;
         if !self.eat_symbol(":=") {
             self.expect_symbol("=")?;
         }
+        self.qualifiers = Some(BTreeSet::new());
         self.value()?;
-        Ok(column)
+        Ok(Assignment {
+            qualifier: column.into_iter().rev().nth(1),
+            sources: self.qualifiers.take().unwrap_or_default(),
+        })
     }
 
     /// After `UPDATE`.
@@ -93,86 +121,64 @@ impl Parser<'_> {
         while self.eat_any(&["LOW_PRIORITY", "IGNORE"]) {}
         let joined = self.table_references()?;
         self.expect(&["SET"])?;
-        let mut written = vec![false; joined.len()];
-        let mut unqualified = false;
+        let mut uses = Uses::none(&joined);
         self.list(|parser| {
-            let column = parser.assignment()?;
-            match column.iter().rev().nth(1) {
-                Some(qualifier) => parser.mark(&joined, &mut written, qualifier),
-                None => {
-                    unqualified = true;
-                    Ok(())
-                }
-            }
+            let assignment = parser.assignment()?;
+            let targets = match &assignment.qualifier {
+                Some(qualifier) => parser.answering(&joined, qualifier)?,
+                None => parser.any_table(&joined)?,
+            };
+            mark_sources(&joined, &assignment.sources, &targets, &mut uses);
+            mark_targets(&targets, &mut uses);
+            Ok(())
         })?;
-        if unqualified {
-            self.mark_unqualified(&joined, &mut written)?;
-        }
-        self.touch_written(&joined, &written, Action::Update)?;
+        self.touch_uses(&joined, &uses, Action::Update)?;
         self.where_order_limit()
     }
 
-    /// Marks the entries that `qualifier` may mean.
-    fn mark(&self, joined: &[Joined], written: &mut [bool], qualifier: &str) -> Result<()> {
-        let mut found = false;
-        for (entry, written) in joined.iter().zip(written) {
-            if entry.answers_to(qualifier) {
-                *written = true;
-                found = true;
-            }
+    /// The entries that `qualifier` may mean.
+    fn answering(&self, joined: &[Joined], qualifier: &str) -> Result<Vec<usize>> {
+        let found: Vec<usize> = positions(joined, |entry| entry.answers_to(qualifier));
+        if found.is_empty() || !qualifier.is_ascii() {
+            return Err(Refusal::Unparsable(format!(
+                "`{qualifier}` is none of the statement's tables"
+            )));
         }
-        if found && qualifier.is_ascii() {
-            return Ok(());
-        }
-        Err(Refusal::Unparsable(format!(
-            "`{qualifier}` is none of the statement's tables"
-        )))
+        Ok(found)
     }
 
-    /// The written entries are touched by `action`, the others are read.
-    fn touch_written(&mut self, joined: &[Joined], written: &[bool], action: Action) -> Result<()> {
-        for (entry, written) in joined.iter().zip(written) {
-            match (&entry.source, written) {
-                (Source::Table(table), true) => self.touch(table, action),
-                (Source::Table(table), false) => {
-                    if joined.len() > 1 {
-                        self.touch(table, Action::Select);
-                    }
-                }
-                (Source::Derived, true) => {
-                    return Err(Refusal::Unparsable(
-                        "a derived table or common table expression cannot be written".into(),
-                    ));
-                }
-                (Source::Derived, false) => {}
-            }
+    /// The entries that a column without a table's name may belong to: only the server knows which has it.
+    fn any_table(&self, joined: &[Joined]) -> Result<Vec<usize>> {
+        let found = positions(joined, |entry| matches!(entry.source, Source::Table(_)));
+        if found.is_empty() {
+            return self.cannot_be_written();
         }
-        Ok(())
+        Ok(found)
     }
 
-    /// A column without a table's name: which table has it only the server knows, so each may be written, and
-    /// where there are several each may be a source as well.
-    fn mark_unqualified(&mut self, joined: &[Joined], written: &mut [bool]) -> Result<()> {
-        let tables = || {
-            joined
-                .iter()
-                .filter(|entry| matches!(entry.source, Source::Table(_)))
-        };
-        let several = tables().count() > 1;
-        for (entry, written) in joined.iter().zip(written.iter_mut()) {
-            if let Source::Table(table) = &entry.source {
-                *written = true;
-                if several {
-                    self.touch(table, Action::Select);
-                }
-            }
-        }
-        if tables().next().is_some() {
-            return Ok(());
-        }
+    fn cannot_be_written<T>(&self) -> Result<T> {
         Err(Refusal::Unparsable(
             "a derived table or common table expression cannot be written".into(),
         ))
+    }
+
+    /// The written entries are touched by `action`; the others are read, and so are those whose columns go into
+    /// another table.
+    fn touch_uses(&mut self, joined: &[Joined], uses: &Uses, action: Action) -> Result<()> {
+        for ((entry, written), read) in joined.iter().zip(&uses.written).zip(&uses.read) {
+            let table = match &entry.source {
+                Source::Table(table) => table,
+                Source::Derived if *written => return self.cannot_be_written(),
+                Source::Derived => continue,
+            };
+            if *written {
+                self.touch(table, action);
+            }
+            if *read || !*written {
+                self.touch(table, Action::Select);
+            }
+        }
+        Ok(())
     }
 
     fn where_order_limit(&mut self) -> Result<()> {
@@ -255,14 +261,49 @@ impl Parser<'_> {
     /// The `FROM` or `USING` list of a multi-table `DELETE`, and the rest.
     fn delete_joined(&mut self, targets: &[TableName]) -> Result<()> {
         let joined = self.table_references()?;
-        let mut written = vec![false; joined.len()];
+        let mut uses = Uses::none(&joined);
         for target in targets {
-            self.mark(&joined, &mut written, &target.name)?;
+            mark_targets(&self.answering(&joined, &target.name)?, &mut uses);
         }
-        self.touch_written(&joined, &written, Action::Delete)?;
+        self.touch_uses(&joined, &uses, Action::Delete)?;
         if self.eat(&["WHERE"]) {
             self.expression()?;
         }
         Ok(())
+    }
+}
+
+fn positions(joined: &[Joined], is: impl Fn(&Joined) -> bool) -> Vec<usize> {
+    let entries = joined.iter().enumerate();
+    entries
+        .filter_map(|(at, entry)| is(entry).then_some(at))
+        .collect()
+}
+
+/// Where several entries may be meant, one of them is written and the others may be sources.
+fn mark_targets(targets: &[usize], uses: &mut Uses) {
+    for at in targets {
+        if let Some(written) = uses.written.get_mut(*at) {
+            *written = true;
+        }
+        if let Some(read) = uses.read.get_mut(*at) {
+            *read |= targets.len() > 1;
+        }
+    }
+}
+
+/// A column that goes into another table than its own is read.
+fn mark_sources(
+    joined: &[Joined],
+    sources: &BTreeSet<Option<String>>,
+    targets: &[usize],
+    uses: &mut Uses,
+) {
+    for ((at, entry), read) in joined.iter().enumerate().zip(&mut uses.read) {
+        let named = sources.iter().any(|source| match source {
+            Some(qualifier) => entry.answers_to(qualifier),
+            None => joined.len() > 1,
+        });
+        *read |= named && targets != [at].as_slice();
     }
 }

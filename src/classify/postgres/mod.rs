@@ -4,15 +4,12 @@
 //! What comes out is every relation with its action, and every function, operator and type that is not
 //! PostgreSQL's own: the policy must list those (`functions`), since they may run anything.
 //!
-//! What no text shows, and the catalogue alone can tell:
+//! What no text shows is added from the server's catalogue (see `catalogue`):
 //! - a view, rule, trigger, foreign key or generated column behind a relation that is granted;
 //! - a column default that calls a function;
 //! - `alias.name`, which calls the function `name(relation)` where the relation has no such column
 //!   (`(alias).name` says so by its form, and counts as a call);
 //! - a user's function, operator or cast that overloads a built-in name for a type of its own.
-//!
-//! Until these are resolved from the catalogue, the database role that runs statements must not be able to
-//! execute functions of schemas it shares with others.
 
 mod lanes;
 mod parse;

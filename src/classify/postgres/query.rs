@@ -3,7 +3,7 @@
 use pg_query::NodeEnum;
 use pg_query::protobuf::{
     CmdType, CommonTableExpr, CteCycleClause, CteSearchClause, DeleteStmt, InferClause, InsertStmt,
-    MergeStmt, MergeWhenClause, Node, OnConflictAction, OnConflictClause, RangeVar,
+    MergeStmt, MergeWhenClause, Node, OnConflictAction, OnConflictClause, OverridingKind, RangeVar,
     ReturningClause, SelectStmt, UpdateStmt, WithClause,
 };
 
@@ -129,8 +129,9 @@ impl Walker {
             on_conflict_clause,
             returning_clause,
             with_clause,
-            r#override: _,
+            r#override,
         } = insert;
+        may_override(*r#override)?;
         let target = target(relation.as_ref())?;
         self.scope(|walker| {
             walker.with(with_clause.as_ref())?;
@@ -268,11 +269,12 @@ impl Walker {
         let MergeWhenClause {
             match_kind: _,
             command_type,
-            r#override: _,
+            r#override,
             condition,
             target_list,
             values,
         } = clause.as_ref();
+        may_override(*r#override)?;
         let action = match CmdType::try_from(*command_type) {
             Ok(CmdType::CmdInsert) => Some(Action::Insert),
             Ok(CmdType::CmdUpdate) => Some(Action::Update),
@@ -312,4 +314,16 @@ pub fn cte(node: &Node) -> Result<&CommonTableExpr> {
         return Err(nodes::refused(node));
     };
     Ok(cte)
+}
+
+/// `OVERRIDING SYSTEM VALUE` takes numbers that the table gives out itself, those of the audit trail among them.
+fn may_override(kind: i32) -> Result<()> {
+    match OverridingKind::try_from(kind) {
+        Ok(OverridingKind::OverridingNotSet | OverridingKind::OverridingUserValue) => Ok(()),
+        Ok(OverridingKind::OverridingSystemValue | OverridingKind::Undefined) | Err(_) => {
+            Err(Refusal::Forbidden(
+                "`OVERRIDING SYSTEM VALUE`: leave identity columns to the table".into(),
+            ))
+        }
+    }
 }

@@ -267,6 +267,13 @@ fn constant(node: &Node) -> Result<String> {
         return Ok(text.to_owned());
     }
     match node {
+        // The grammar has a cast in one place, `SET TIME ZONE INTERVAL '…'`, and only of a constant to `interval`.
+        NodeEnum::TypeCast(cast) => {
+            let arg = cast.arg.as_deref().and_then(|arg| arg.node.as_ref());
+            let zone = arg.filter(|arg| matches!(arg, NodeEnum::AConst(_)));
+            let zone = zone.and_then(call::literal);
+            zone.map(str::to_owned).ok_or_else(|| nodes::refused(node))
+        }
         NodeEnum::AConst(constant) => match &constant.val {
             Some(a_const::Val::Ival(number)) => Ok(number.ival.to_string()),
             Some(a_const::Val::Fval(number)) => Ok(number.fval.clone()),

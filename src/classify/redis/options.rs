@@ -31,8 +31,11 @@ pub(super) fn bitfield<'a>(arguments: Arguments<'a, '_>) -> Result<Vec<Found<'a>
     let mut index = 2;
     while let Some(word) = arguments.get(index) {
         if word.is("get") {
+            // An unfinished `GET` counts as a write for the server's own list of keys.
+            arguments.one(index + 2)?;
             index += 3;
         } else if word.is("overflow") {
+            arguments.one(index + 1)?;
             index += 2;
         } else if word.is("set") || word.is("incrby") || word.bytes().is_none() {
             access = Access::Both;
@@ -149,7 +152,7 @@ pub(super) fn georadius<'a>(
         if FLAGS.into_iter().any(|flag| word.is(flag)) {
             index += 1;
         } else if word.is("count") {
-            arguments.one(index + 1)?;
+            number(arguments, index + 1)?;
             index += 2;
         } else if word.is("store") || word.is("storedist") {
             found.push(at(arguments, index + 1, Access::Write)?);
@@ -161,24 +164,50 @@ pub(super) fn georadius<'a>(
     Ok(found)
 }
 
+/// A number behind an option. The server refuses the command without it, and where it only lists keys it may
+/// take the word for another option.
+fn number(arguments: Arguments<'_, '_>, index: usize) -> Result<()> {
+    match arguments.one(index)?.bytes() {
+        Some(bytes) => {
+            let digits = bytes.strip_prefix(b"-").unwrap_or(bytes);
+            if !digits.is_empty() && digits.iter().all(u8::is_ascii_digit) {
+                Ok(())
+            } else {
+                Err(arguments.syntax(index))
+            }
+        }
+        None => Ok(()),
+    }
+}
+
 /// `XREAD [COUNT n] [BLOCK ms] STREAMS key … id …`, and `XREADGROUP GROUP g c [COUNT n] [BLOCK ms] [NOACK]
 /// [CLAIM ms] STREAMS …`, which moves entries into the group's list of pending ones.
 pub(super) fn xread<'a>(arguments: Arguments<'a, '_>, group: bool) -> Result<Vec<Found<'a>>> {
     let mut index = 1;
+    let mut grouped = false;
     loop {
         let word = arguments.one(index)?;
         if word.is("streams") {
             break;
         }
         if word.is("count") || word.is("block") || (group && word.is("claim")) {
+            number(arguments, index + 1)?;
             index += 2;
         } else if group && word.is("group") {
+            grouped = true;
             index += 3;
         } else if group && word.is("noack") {
             index += 1;
         } else {
             return Err(arguments.syntax(index));
         }
+    }
+    // Without it the server refuses the command, and its own list of keys looks for a later `GROUP`.
+    if group && !grouped {
+        return Err(Refusal::Unparsable(format!(
+            "`{}` needs `GROUP` before `STREAMS`",
+            arguments.name
+        )));
     }
     let first = index + 1;
     let remaining = arguments.len().saturating_sub(first);

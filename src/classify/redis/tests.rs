@@ -97,7 +97,7 @@ fn options_are_read_as_the_server_reads_them() {
             "1",
             "m",
             "COUNT",
-            "STORE",
+            "5",
             "STORE",
             "b",
             "STOREDIST",
@@ -117,6 +117,28 @@ fn options_are_read_as_the_server_reads_them() {
         &["XREAD", "STREAMS", "a", "b", "0"],
         "an id for each stream",
     );
+    refused(
+        &[
+            "XREADGROUP",
+            "STREAMS",
+            "GROUP",
+            "g",
+            "c",
+            "STREAMS",
+            "a",
+            ">",
+        ],
+        "`GROUP` before `STREAMS`",
+    );
+    refused(
+        &["XREAD", "BLOCK", "STREAMS", "STREAMS", "a", "0"],
+        "no option",
+    );
+    refused(
+        &["GEORADIUS", "a", "0", "0", "1", "m", "COUNT", "STORE", "b"],
+        "no option",
+    );
+    refused(&["BITFIELD", "a", "GET", "u8"], "too few");
     is(&["KEYS", "cache:*"], &["P cache:*"]);
     is(&["SCAN", "0"], &["P *"]);
     is(

@@ -5,6 +5,7 @@ use super::classify;
 
 mod lexical;
 mod limits;
+mod orm;
 mod reads;
 mod refusals;
 mod scope;

@@ -1,4 +1,6 @@
 use super::check;
+use crate::classify::mysql::classify;
+use crate::classify::{Refusal, Session};
 
 #[test]
 fn selects() {
@@ -157,7 +159,7 @@ fn expressions_that_only_compute() {
         "SUM(x) OVER (w ROWS UNBOUNDED PRECEDING), ROW_NUMBER() OVER w",
         "_utf8mb4'x' COLLATE utf8mb4_bin, _binary x'41', N'y', 'a' 'b' \"c\", 0x41, b'1', 1e5, .5, 5.",
         "BIN_TO_UUID(UUID_TO_BIN(UUID())), INET6_ATON('::1'), SHA2('a', 256), ST_AsText(POINT(1, 2))",
-        "VERSION(), DATABASE(), CONNECTION_ID(), LAST_INSERT_ID(), FOUND_ROWS(), @@version_comment, @@session.sql_mode",
+        "VERSION(), DATABASE(), CONNECTION_ID(), @@version_comment, @@session.sql_mode",
         "MATCH (title, body) AGAINST (? IN BOOLEAN MODE), MATCH title AGAINST ('x' WITH QUERY EXPANSION)",
         "u.status, u.key, u.order, u.`from`, role, type, value, date, text, user, year, end, first",
         "x 'alias', y \"other\", z AS `select`, 1 AS größe",
@@ -222,4 +224,26 @@ fn metadata_is_reading() {
         ),
         ("EXPLAIN ANALYZE DELETE FROM a", "a:delete"),
     ]);
+}
+
+/// On a shared connection the last statement was another caller's.
+#[test]
+fn what_the_last_statement_did_is_for_a_connection_of_ones_own() {
+    for sql in [
+        "SELECT LAST_INSERT_ID()",
+        "SELECT last_insert_id(5)",
+        "SELECT ROW_COUNT(), id FROM users",
+        "SELECT FOUND_ROWS()",
+    ] {
+        let shared = classify(sql, Session::Shared);
+        assert!(
+            matches!(shared, Err(Refusal::Forbidden(_))),
+            "{sql}: {shared:?}"
+        );
+        assert!(classify(sql, Session::Own).is_ok(), "{sql}");
+    }
+    for variable in ["@@identity", "@@last_insert_id", "@@warning_count"] {
+        let sql = format!("SELECT {variable}");
+        assert!(classify(&sql, Session::Shared).is_err(), "{sql}");
+    }
 }

@@ -173,3 +173,52 @@ fn functions() {
         ),
     ]);
 }
+
+/// Words that are keywords here and names of tables there.
+#[test]
+fn readings_that_differ() {
+    // `DESCRIBE partitions x` is about a column of a table.
+    check_refused(
+        "",
+        &[
+            "DESC PARTITIONS x",
+            "EXPLAIN EXTENDED a",
+            "DESCRIBE FORMAT=JSON a",
+        ],
+    );
+    check_refused("plain name", &["SELECT @é FROM a", "SET @aé = 1"]);
+    // Elsewhere than after SELECT, an inert word is an alias or an error.
+    check_refused(
+        "executable",
+        &[
+            "SELECT x /*! SQL_CACHE */ FROM a",
+            "DELETE FROM a LIMIT /*!40001 SQL_NO_CACHE*/ 1",
+        ],
+    );
+    check(&[(
+        "SELECT /*!40001 SQL_NO_CACHE */ /*! SQL_BIG_RESULT */ * FROM a",
+        "a:select",
+    )]);
+}
+
+#[test]
+fn every_kind_is_known_by_name() {
+    use super::super::is_classified_statement;
+    for known in [
+        "SELECT",
+        "SHOW FULL COLUMNS",
+        "CREATE VIEW",
+        "DROP TABLE",
+        "RESTART",
+        "SHOW GRANTS",
+    ] {
+        assert!(is_classified_statement(known), "{known}");
+    }
+    for unknown in ["", "FROBNICATE", "SHOW FROBS", "CREATE FROB"] {
+        assert!(!is_classified_statement(unknown), "{unknown}");
+    }
+    check_refused(
+        "understood",
+        &["FROBNICATE a", "SHOW FROBS", "CREATE FROB x"],
+    );
+}

@@ -76,7 +76,10 @@ fn updates() {
             "UPDATE a t JOIN b s ON s.id = t.id SET s.x = 1",
             "a:select b:update",
         ),
-        ("UPDATE a, b SET a.x = b.x, b.y = 2", "a:update b:update"),
+        (
+            "UPDATE a, b SET a.x = b.x, b.y = 2",
+            "a:update b:select b:update",
+        ),
         ("UPDATE a t, a s SET t.x = s.x", "a:select a:update"),
         (
             "UPDATE a JOIN (SELECT y FROM b) d SET x = d.y",
@@ -128,7 +131,7 @@ fn deletes() {
         // One name for two tables: both may be meant.
         (
             "DELETE a FROM a JOIN db.a JOIN c",
-            "a:delete c:select db.a:delete",
+            "a:delete a:select c:select db.a:delete db.a:select",
         ),
         (
             "WITH a AS (SELECT 1 FROM c) DELETE FROM a",
@@ -174,5 +177,43 @@ fn definitions() {
             "ALTER TABLE a ADD COLUMN x INT NULL AFTER y, DROP z, ADD INDEX i (x), RENAME TO b",
             "a:ddl b:ddl",
         ),
+    ]);
+}
+
+/// What goes from one target into another is read; what stays in its own table is not.
+#[test]
+fn several_targets() {
+    check(&[
+        (
+            "UPDATE a JOIN b ON a.i=b.i SET a.x=1, b.y=b.y+1",
+            "a:update b:update",
+        ),
+        (
+            "UPDATE a, b SET a.x=b.y, b.z=1",
+            "a:update b:select b:update",
+        ),
+        (
+            "UPDATE d.a, d.b SET d.a.x=CONCAT(d.b.y), d.b.z=1",
+            "d.a:update d.b:select d.b:update",
+        ),
+        ("UPDATE a, b SET a.x=y, b.z=1", "a:update b:select b:update"),
+        (
+            "UPDATE a, b SET a.x=(SELECT b.y), b.z=1",
+            "a:update b:select b:update",
+        ),
+        // One name, two tables: one of them is written and the other may be the source.
+        (
+            "UPDATE d.t, e.t SET d.t.x=e.t.y",
+            "d.t:select d.t:update e.t:select e.t:update",
+        ),
+        (
+            "DELETE t FROM d.t JOIN e.t",
+            "d.t:delete d.t:select e.t:delete e.t:select",
+        ),
+        (
+            "DELETE a FROM users a JOIN vault A",
+            "users:delete users:select vault:delete vault:select",
+        ),
+        ("DELETE a, b FROM a JOIN b", "a:delete b:delete"),
     ]);
 }

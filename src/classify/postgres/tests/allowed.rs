@@ -309,7 +309,7 @@ fn on_a_connection_of_ones_own() {
             ("BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY", ""),
             ("SAVEPOINT a; ROLLBACK TO a; RELEASE a; END", ""),
             (
-                "SET LOCAL statement_timeout = '5s'; SET TIME ZONE 'UTC'; SET NAMES 'utf8'",
+                "SET LOCAL statement_timeout = '5s'; SET TIME ZONE 'UTC'; SET TIME ZONE INTERVAL '+00:00' HOUR TO MINUTE; SET NAMES 'utf8'",
                 "",
             ),
             (

@@ -192,19 +192,13 @@ impl Walk {
             Stmt::LocalAssignment(locals) => self.locals(locals),
             Stmt::LocalFunction(function) => self.local_function(function),
             Stmt::NumericFor(body) => self.numeric_for(body),
-            Stmt::Repeat(body) => {
-                // The condition sees the locals of the body.
-                self.scopes.push(Vec::new());
-                let walked = self
-                    .statements(body.block())
-                    .and_then(|()| self.kept(body.until()).map(drop));
-                self.scopes.pop();
-                walked
-            }
-            Stmt::While(body) => {
-                self.kept(body.condition())?;
-                self.block(body.block())
-            }
+            // Redis serves nobody else while a script runs, and a script that has written cannot be killed.
+            Stmt::Repeat(_) => Err(unproven(
+                "has a `repeat`, which may never end: use a counted `for`",
+            )),
+            Stmt::While(_) => Err(unproven(
+                "has a `while`, which may never end: use a counted `for`",
+            )),
             _ => Err(unproven("has a statement that is not Lua 5.1")),
         }
     }
@@ -283,8 +277,10 @@ impl Walk {
     }
 
     fn local_function(&mut self, function: &LocalFunction) -> Result<()> {
+        // Its name is not known inside its own body: recursion may never end.
+        self.function(function.body(), false)?;
         self.declare(text(function.name()), Binding::Data);
-        self.function(function.body(), false)
+        Ok(())
     }
 
     /// A function's body; what its callers pass is data.
@@ -318,6 +314,12 @@ impl Walk {
 
     fn numeric_for(&mut self, body: &NumericFor) -> Result<()> {
         self.all_kept([body.start(), body.end()].into_iter().chain(body.step()))?;
+        let ends = [body.start(), body.end()].into_iter().all(is_bound);
+        if !ends || !body.step().is_none_or(is_step) {
+            return Err(unproven(format_args!(
+                "has a `for` whose rounds are not bounded by a length (`#t`) or a number up to {ROUNDS_MAX}"
+            )));
+        }
         self.scopes.push(Vec::new());
         self.declare(text(body.index_variable()), Binding::Data);
         let walked = self.block(body.block());
@@ -387,4 +389,27 @@ pub(super) fn text(token: &TokenReference) -> &str {
 /// Whether a function of the library returns exactly one value.
 pub(super) fn returns_one(name: &str) -> bool {
     globals::ONE_VALUE.contains(&name)
+}
+
+/// Most rounds of a loop that counts to a literal number.
+const ROUNDS_MAX: f64 = 100_000.0;
+
+/// A length, or a small literal number.
+fn is_bound(expression: &Expression) -> bool {
+    let text = expression.to_string();
+    let text = text.trim();
+    text.starts_with('#')
+        && text
+            .chars()
+            .skip(1)
+            .all(|c| c.is_alphanumeric() || c == '_')
+        || text
+            .parse::<f64>()
+            .is_ok_and(|number| number.abs() <= ROUNDS_MAX)
+}
+
+/// A whole number other than 0.
+fn is_step(expression: &Expression) -> bool {
+    let text = expression.to_string().replace(char::is_whitespace, "");
+    text.parse::<i64>().is_ok_and(|number| number != 0)
 }
