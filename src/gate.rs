@@ -1,7 +1,7 @@
 //! THE pipeline: one function, every stage, for every front door.
 //!
-//! authenticate → classify → decide → admit → execute, with record around it. [`Gate::stages`] is the whole
-//! of it; nothing else reaches a store.
+//! authenticate → classify (and what the catalogue adds) → decide → admit → execute, with record around it.
+//! [`Gate::stages`] is the whole of it; nothing else reaches a store.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 
 use crate::authenticate::{Authenticator, Principal};
+use crate::catalogue::{self, watch::Catalogues};
 use crate::classify::cache::Classifications;
 use crate::classify::{self, Refusal, Session};
 use crate::decide::{Permit, Policy};
@@ -17,7 +18,7 @@ use crate::error::{Code, Problem, PublicError};
 use crate::execute::request::{AuditRow, SqlRequest};
 use crate::execute::stores::{Answer, Extra, Stores};
 use crate::limit::{Limiter, Quota, Ticket};
-use crate::operation::{Classification, Operation, Payload, Store};
+use crate::operation::{Classification, Object, Operation, Payload, Store};
 use crate::record::audit::Audit;
 use crate::record::health::{Health, InFlight};
 use crate::record::metrics::Metrics;
@@ -29,6 +30,7 @@ pub struct Gate {
     pub keys: Authenticator,
     pub policy: ArcSwap<Policy>,
     pub classifications: Arc<Classifications>,
+    pub catalogues: Catalogues,
     pub limiter: Limiter,
     pub stores: Stores,
     pub metrics: Arc<Metrics>,
@@ -110,7 +112,7 @@ impl Gate {
         let (ask, mut sink) = receive.await?;
         let policy = self.policy.load_full();
         let (operation, rest) = self.classify(ask, &policy, record).await?;
-        let permit = self.decide(&policy, &caller, operation, record)?;
+        let permit = self.decide(&policy, &caller, operation, record).await?;
         let ticket = self.admit(permit, record).await?;
         let answer = self.execute(ticket, rest, &mut sink, record).await?;
         Ok((answer, sink))
@@ -148,10 +150,14 @@ impl Gate {
                 });
             }
         };
-        let classification = Arc::clone(&operation.classification);
+        let named = Arc::clone(&operation.classification);
+        let permit = self.decide(&policy, &caller, operation, record).await;
+        let reached = permit
+            .as_ref()
+            .map(|permit| &permit.operation().classification);
         Ok(Explanation {
-            refused: self.decide(&policy, &caller, operation, record).err(),
-            classification: Some(classification),
+            classification: Some(reached.map_or(named, Arc::clone)),
+            refused: permit.err(),
         })
     }
 
@@ -215,7 +221,7 @@ impl Gate {
         self.configured(store)?;
         let (classified, rest) = match ask {
             Ask::Sql { sql, request, .. } => {
-                let classified = self.classify_sql(store, &sql).await;
+                let classified = self.classify_sql(store, &sql, policy).await;
                 (
                     classified.map(|known| sql_operation(store, &sql, known)),
                     request,
@@ -225,23 +231,37 @@ impl Gate {
                 let default = policy.default_namespace(Store::Mongodb);
                 let database = database.as_deref().or(default).unwrap_or_default();
                 let classified = classify::mongodb_operation(&document, database, Session::Shared);
-                (classified, SqlRequest::default())
+                (classified.map_err(Into::into), SqlRequest::default())
             }
             Ask::Redis { commands, atomic } => {
                 let classified = classify::redis_operation(commands, atomic, Session::Shared);
-                (classified, SqlRequest::default())
+                (classified.map_err(Into::into), SqlRequest::default())
             }
         };
-        let operation = classified.map_err(|refusal| {
-            self.metrics
-                .count_decision(store, Some(refusal.problem().code));
-            record.cause(&refusal)
+        let operation = classified.map_err(|error| {
+            if let catalogue::watch::Error::Refused(refusal) = &error {
+                let code = refusal.problem().code;
+                self.metrics.count_decision(store, Some(code));
+            }
+            record.cause(&error)
         })?;
         record.classified(&operation, &self.metrics);
         Ok((operation, rest))
     }
 
+    /// What the text touches, and what the catalogue says that this reaches.
     async fn classify_sql(
+        &self,
+        store: Store,
+        sql: &Arc<str>,
+        policy: &Policy,
+    ) -> Result<Arc<Classification>, catalogue::watch::Error> {
+        let shown = self.classify_text(store, sql).await?;
+        let is_listed = |object: &Object| policy.is_listed(store, object);
+        self.catalogues.expand(store, shown, sql, is_listed).await
+    }
+
+    async fn classify_text(
         &self,
         store: Store,
         sql: &Arc<str>,
@@ -259,7 +279,7 @@ impl Gate {
             .unwrap_or_else(|_| Err(Refusal::Unparsable("the classifier failed on it".into())))
     }
 
-    fn decide(
+    async fn decide(
         &self,
         policy: &Policy,
         caller: &Arc<Principal>,
@@ -267,12 +287,35 @@ impl Gate {
         record: &mut Record<'_>,
     ) -> Result<Permit, Problem> {
         let store = operation.store;
-        let decided = policy.decide(caller, operation);
-        let permit = decided.map_err(|refusal| record.cause(&refusal));
+        let permit = self.decide_all(policy, caller, operation, record).await;
         self.metrics
             .count_decision(store, permit.as_ref().err().map(|problem| problem.code));
         record.decided(&self.metrics);
         permit
+    }
+
+    /// Asks the policy about what the statement names, and then, of a command that is allowed so far, about
+    /// what lies behind these names (MongoDB's views).
+    async fn decide_all(
+        &self,
+        policy: &Policy,
+        caller: &Arc<Principal>,
+        operation: Operation,
+        record: &mut Record<'_>,
+    ) -> Result<Permit, Problem> {
+        let permit = policy
+            .decide(caller, operation)
+            .map_err(|refusal| record.cause(&refusal))?;
+        let behind = self.stores.behind(permit.operation()).await;
+        let Some(whole) = behind.map_err(|error| record.cause(&error))? else {
+            return Ok(permit);
+        };
+        let mut operation = permit.into_operation();
+        operation.classification = Arc::new(whole);
+        record.widened(&operation);
+        policy
+            .decide(caller, operation)
+            .map_err(|refusal| record.cause(&refusal))
     }
 
     async fn admit(&self, permit: Permit, record: &mut Record<'_>) -> Result<Ticket, Problem> {
@@ -305,8 +348,11 @@ impl Gate {
             audit: audit_row(&ticket, record.request_id),
             sink,
         };
+        let classification = Arc::clone(&ticket.permit().operation().classification);
+        let running = self.catalogues.while_running(store, &classification);
         let began = Instant::now();
         let answer = self.stores.execute(ticket, extra).await;
+        drop(running);
         let took = began.elapsed();
         record.executed(took);
         self.metrics.observe_query(store, took);
@@ -332,11 +378,14 @@ impl Gate {
     }
 }
 
-/// The row that commits with a change of a system table; `None` for a read, and for the other stores.
+/// The row that commits with a change of a system table; `None` for a read, and for the other stores. A listed
+/// function may change anything, whatever the statement around it does.
 fn audit_row(ticket: &Ticket, request_id: &str) -> Option<AuditRow> {
     let permit = ticket.permit();
     let operation = permit.operation();
-    if operation.store != Store::Postgres || operation.classification.is_read() {
+    let is_read =
+        operation.classification.is_read() && operation.classification.functions.is_empty();
+    if operation.store != Store::Postgres || is_read {
         return None;
     }
     let touches = &operation.classification.touches;

@@ -109,6 +109,11 @@ pub async fn connect(settings: &SqlStoreSettings) -> Result<Client, Unavailable>
         .user(&settings.user)
         .password(settings.password.expose_secret())
         .application_name("bulkhead-system")
+        // What is given up here must not be done there later, or it would be done twice.
+        .options(format!(
+            "-c statement_timeout={}",
+            STATEMENT_TIMEOUT.as_millis()
+        ))
         .connect_timeout(CONNECT_TIMEOUT);
     let tls = tls::client_config(&settings.tls).map_err(|error| Unavailable(error.to_string()))?;
     let opening = async {

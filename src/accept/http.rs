@@ -309,3 +309,21 @@ impl Head {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A request's future is copied a few times on its way, so what is large and rare in it must be boxed.
+    const FUTURE_BYTES_MAX: usize = 16 * 1024;
+
+    fn size_of_future<A, B, F: Future>(_: impl Fn(A, B) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn the_future_of_a_request_is_small() {
+        let size = size_of_future(Door::handle);
+        assert!(size <= FUTURE_BYTES_MAX, "{size} bytes");
+    }
+}

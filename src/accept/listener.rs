@@ -83,9 +83,16 @@ impl Listener {
             };
             let (handler, builder, tls) = (handler.clone(), Arc::clone(&builder), self.tls.clone());
             let watcher = graceful.watcher();
+            let patience = self.receive_timeout;
             tokio::spawn(async move {
                 let _permit = permit;
                 let _ = stream.set_nodelay(true);
+                // A client that says nothing must not hold its place for ever.
+                let mut first = [0];
+                let speaks = tokio::time::timeout(patience, stream.peek(&mut first)).await;
+                if !matches!(speaks, Ok(Ok(1..))) {
+                    return;
+                }
                 let service = service_fn(move |request| {
                     let reply = handler(request);
                     async move { Ok::<_, std::convert::Infallible>(reply.await) }

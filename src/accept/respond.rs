@@ -8,8 +8,12 @@ use serde_json::{Map, Value};
 
 use crate::error::Problem;
 use crate::limit::Quota;
+use crate::record::{OBJECT_BYTES_MAX, OBJECTS_MAX, clip};
 
 pub type Reply = Response<Full<Bytes>>;
+
+/// Bytes of a problem's `detail`.
+const DETAIL_BYTES_MAX: usize = 4096;
 
 /// Prefix of a problem's `type`, a URI reference that names the code.
 const PROBLEM_TYPE: &str = "urn:bulkhead:problem:";
@@ -43,13 +47,18 @@ pub fn problem(problem: &Problem, request_id: &str) -> Reply {
     put("title", code.title().into());
     put("status", code.status().into());
     put("code", code.as_str().into());
-    put("detail", problem.detail.as_str().into());
+    put(
+        "detail",
+        clip(problem.detail.clone(), DETAIL_BYTES_MAX).into(),
+    );
     put("request_id", request_id.into());
     if let Some(store) = problem.lives_in {
         put("lives_in", store.as_str().into());
     }
     if !problem.objects.is_empty() {
-        put("objects", problem.objects.clone().into());
+        let named = problem.objects.iter().take(OBJECTS_MAX);
+        let named = named.map(|name| clip(name.clone(), OBJECT_BYTES_MAX));
+        put("objects", named.collect::<Vec<_>>().into());
     }
     if let Some(sqlstate) = &problem.sqlstate {
         put("sqlstate", sqlstate.as_str().into());

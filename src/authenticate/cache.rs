@@ -96,7 +96,7 @@ impl Authenticator {
 
     async fn entry(&self, id: &str, now: Instant) -> Result<Arc<Entry>, Error> {
         let Some(cached) = self.cache.get(id) else {
-            return Ok(self.look_up(id, now).await?);
+            return Ok(Box::pin(self.look_up(id, now)).await?);
         };
         let age = now.saturating_duration_since(cached.at);
         if age < self.settings.ttl {
@@ -108,7 +108,7 @@ impl Authenticator {
         }
         // Also lowered when this future is dropped, or nobody would look the key up again.
         let _lowered = Lower(&cached.refreshing);
-        match self.look_up(id, now).await {
+        match Box::pin(self.look_up(id, now)).await {
             Ok(entry) => Ok(entry),
             Err(error) if usable => {
                 tracing::debug!(%error, key_id = id, "using a cached key");

@@ -47,6 +47,7 @@ pub struct ConfigArgs {
     /// The configuration file
     #[arg(
         long,
+        global = true,
         value_name = "FILE",
         env = "BULKHEAD_CONFIG",
         default_value = "bulkhead.toml"

@@ -13,6 +13,7 @@ use crate::accept::body::Bounds;
 use crate::accept::http::Door;
 use crate::accept::{Listener, admin, tls};
 use crate::authenticate::{Authenticator, Settings};
+use crate::catalogue::watch::Catalogues;
 use crate::config::{self, Config};
 use crate::decide::Policy;
 use crate::execute::stores::Stores;
@@ -22,7 +23,7 @@ use crate::operation::Store;
 use crate::record::audit::{self, Writer};
 use crate::record::health::{Health, PROBE_INTERVAL, PROBE_TIMEOUT};
 use crate::record::metrics::Metrics;
-use crate::system::System;
+use crate::system::{System, Unavailable};
 
 /// Connections to the admin listener at once.
 const ADMIN_CONNECTIONS_MAX: usize = 64;
@@ -80,8 +81,13 @@ async fn serve(config: Config) -> Result<bool, Failure> {
 
     let background = [
         tokio::spawn(probe(Arc::clone(&gate))),
+        tokio::spawn(probe_system(
+            Arc::clone(&gate),
+            System::new(config.system.clone()),
+        )),
         tokio::spawn(keep_last_used(Arc::clone(&gate))),
         tokio::spawn(reload(Arc::clone(&gate), config.clone())),
+        tokio::spawn(keep_catalogues(Arc::clone(&gate))),
     ];
     let writer = tokio::spawn(writer.run());
     let (stop_data, data_stopped) = watch::channel(false);
@@ -146,15 +152,19 @@ async fn assemble(config: &Config) -> Result<(Arc<Gate>, Writer), Failure> {
             health.configure(store);
         }
     }
-    let (audit, writer) = audit::queue(Arc::clone(&system), Arc::clone(&metrics));
+    // A connection of its own, so that a batch of rows does not hold up the look-up of a key.
+    let audit_system = Arc::new(System::new(config.system.clone()));
+    let (audit, writer) = audit::queue(audit_system, Arc::clone(&metrics));
     let settings = Settings {
         ttl: Duration::from_millis(config.auth.cache_ttl_ms),
         stale_max: Duration::from_secs(config.auth.stale_max_s),
     };
+    let catalogues = Catalogues::new(&config.stores, &policy);
     let gate = Gate {
         keys: Authenticator::new(system, settings),
         policy: ArcSwap::from_pointee(policy),
         classifications: Arc::default(),
+        catalogues,
         limiter: Limiter::new(config.stores.redis.as_ref(), Instant::now())?,
         stores,
         metrics,
@@ -189,6 +199,33 @@ async fn probe(gate: Arc<Gate>) {
             .filter(|store| gate.stores.is_configured(*store))
             .map(|store| probe_one(&gate, store));
         futures_util::future::join_all(probes).await;
+        tokio::time::sleep(PROBE_INTERVAL).await;
+    }
+}
+
+/// Asks the sidecar's own database, on a connection of its own, and says so when that changes.
+async fn probe_system(gate: Arc<Gate>, system: System) {
+    loop {
+        let asked = async {
+            system
+                .client()
+                .await?
+                .check_connection()
+                .await
+                .map_err(Into::into)
+        };
+        let answered = tokio::time::timeout(PROBE_TIMEOUT, asked).await;
+        let fault = match answered {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error),
+            Err(_) => Some(Unavailable("no answer".into())),
+        };
+        if gate.health.system(fault.is_none()) {
+            match fault {
+                None => tracing::info!("the system connection works"),
+                Some(error) => tracing::warn!(%error, "keys and audit need the system connection"),
+            }
+        }
         tokio::time::sleep(PROBE_INTERVAL).await;
     }
 }
@@ -232,6 +269,10 @@ async fn reload(gate: Arc<Gate>, config: Config) {
 
 async fn keep_last_used(gate: Arc<Gate>) {
     gate.keys.keep_last_used().await;
+}
+
+async fn keep_catalogues(gate: Arc<Gate>) {
+    gate.catalogues.keep_fresh().await;
 }
 
 async fn stop_signal() -> std::io::Result<()> {

@@ -22,13 +22,13 @@ use crate::reply::SinkError;
 /// How long a store may take to answer a health check.
 const PING_TIMEOUT_MS: u64 = 2_000;
 
-/// What can go wrong between a ticket and its reply.
+/// What can go wrong between a ticket and its reply. `Display` is for the log and holds no value of a statement.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A parameter does not fit its type; names the parameter, counted from 1.
-    #[error("parameter {index}: {reason}")]
+    #[error("parameter {index} does not fit its type")]
     Parameter { index: usize, reason: String },
-    #[error("{store}: {sqlstate:?} {errno:?}: {message}")]
+    #[error("{store} refused it: {}", server_code(sqlstate.as_deref(), *errno))]
     Server {
         store: Store,
         sqlstate: Option<String>,
@@ -49,6 +49,16 @@ pub enum Error {
     /// The request as a whole cannot be run (a cursor of another key, say).
     #[error("{0}")]
     Invalid(String),
+}
+
+/// What the log says of a server's refusal: its codes. Its message may hold the caller's values.
+fn server_code(sqlstate: Option<&str>, errno: Option<i64>) -> String {
+    match (sqlstate, errno) {
+        (Some(sqlstate), Some(errno)) => format!("sqlstate {sqlstate}, errno {errno}"),
+        (Some(sqlstate), None) => format!("sqlstate {sqlstate}"),
+        (None, Some(errno)) => format!("code {errno}"),
+        (None, None) => "no code".into(),
+    }
 }
 
 impl PublicError for Error {

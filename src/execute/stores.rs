@@ -1,6 +1,6 @@
 //! The configured stores, and which executor a ticket goes to.
 
-use super::mongodb::MongoStore;
+use super::mongodb::{MongoStore, ViewsError};
 use super::mysql::MysqlStore;
 use super::pool::PoolState;
 use super::postgres::PostgresStore;
@@ -9,7 +9,7 @@ use super::request::{AuditRow, SqlRequest};
 use super::{Error, mongodb, redis};
 use crate::config;
 use crate::limit::Ticket;
-use crate::operation::Store;
+use crate::operation::{Classification, Operation, Store};
 use crate::reply::{RowSink, Summary};
 
 /// The answer of a store. The rows of SQL went into the sink.
@@ -94,6 +94,9 @@ impl Stores {
     }
 
     /// Runs what was admitted. May be cancelled: a statement under way is then cancelled on its server.
+    ///
+    /// The executors' futures are kilobytes long; boxed here, they are not carried and copied through every
+    /// layer of every request.
     pub async fn execute(&self, ticket: Ticket, extra: Extra<'_>) -> Result<Answer, Error> {
         let store = ticket.permit().operation().store;
         let absent = || Error::Unavailable {
@@ -104,25 +107,38 @@ impl Stores {
         match store {
             Store::Postgres => {
                 let postgres = self.postgres.as_ref().ok_or_else(absent)?;
-                let ran = postgres.execute(ticket, &sql, audit.as_ref(), sink).await;
-                ran.map(Answer::Sql)
+                let ran = Box::pin(postgres.execute(ticket, &sql, audit.as_ref(), sink));
+                ran.await.map(Answer::Sql)
             }
             Store::Mysql => {
                 let mysql = self.mysql.as_ref().ok_or_else(absent)?;
-                mysql.execute(ticket, &sql, sink).await.map(Answer::Sql)
+                let ran = Box::pin(mysql.execute(ticket, &sql, sink));
+                ran.await.map(Answer::Sql)
             }
             Store::Mongodb => {
                 let mongodb = self.mongodb.as_ref().ok_or_else(absent)?;
-                let reply = mongodb.execute(ticket, sql.timeout_ms).await?;
+                let reply = Box::pin(mongodb.execute(ticket, sql.timeout_ms)).await?;
                 Ok(Answer::Mongodb(reply.into_bytes()))
             }
             Store::Redis => {
                 let redis = self.redis.as_ref().ok_or_else(absent)?;
-                redis
-                    .execute(ticket, sql.timeout_ms)
-                    .await
-                    .map(Answer::Redis)
+                let ran = Box::pin(redis.execute(ticket, sql.timeout_ms));
+                ran.await.map(Answer::Redis)
             }
+        }
+    }
+
+    /// What a statement reads that its text does not show, as far as the store's catalogue can tell: the
+    /// collections behind MongoDB's views. `None` if there is nothing.
+    pub async fn behind(
+        &self,
+        operation: &Operation,
+    ) -> Result<Option<Classification>, ViewsError> {
+        match (operation.store, &self.mongodb) {
+            (Store::Mongodb, Some(mongodb)) => {
+                mongodb.behind_views(&operation.classification).await
+            }
+            (Store::Mongodb, None) | (Store::Postgres | Store::Mysql | Store::Redis, _) => Ok(None),
         }
     }
 

@@ -184,7 +184,11 @@ impl Limiter {
         let rate = Rate::of(limit);
         if let Some(shared) = &self.0.shared {
             match shared.step(&limit.name, key_id, rate, Step::Take).await {
-                Ok(outcome) => return outcome,
+                Ok(outcome) => {
+                    // The local count follows, so that a caller who stalls Redis does not find it fresh.
+                    self.0.local.take(&limit.name, key_id, rate, now);
+                    return outcome;
+                }
                 Err(error) => tracing::debug!(%error, "this sidecar counts for itself"),
             }
         }

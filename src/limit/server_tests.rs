@@ -112,7 +112,7 @@ async fn looking_takes_nothing() {
 }
 
 #[tokio::test]
-async fn a_stalled_redis_costs_a_few_milliseconds_once() {
+async fn a_stalled_redis_brings_nobody_a_fresh_burst() {
     let mut server = RedisServer::start();
     let now = Instant::now();
     let limiter = Limiter::new(Some(&server.settings()), now).unwrap();
@@ -121,22 +121,9 @@ async fn a_stalled_redis_costs_a_few_milliseconds_once() {
     let admit = || limiter.admit(permit(Some(limit.clone())), now);
     admit().await.unwrap();
     server.process.signal("STOP");
-    let start = Instant::now();
     admit().await.unwrap();
-    assert!(
-        start.elapsed() < Duration::from_millis(SHARED_MS_MAX * 5),
-        "{:?}",
-        start.elapsed()
-    );
     assert_eq!(limiter.mode(), LimiterMode::Local);
-    let start = Instant::now();
-    admit().await.unwrap();
-    assert!(
-        start.elapsed() < Duration::from_millis(SHARED_MS_MAX),
-        "{:?}",
-        start.elapsed()
-    );
-    // The local bucket has its own burst, and ends too.
+    // The local bucket has followed, so that stalling Redis brings nobody a fresh burst.
     admit().await.unwrap_err();
     server.process.signal("CONT");
     until_shared(&limiter).await;

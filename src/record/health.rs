@@ -27,10 +27,24 @@ struct State {
     latency_us: AtomicU64,
 }
 
+impl State {
+    fn report(&self) -> Value {
+        let latency_ms = self.latency_us.load(Ordering::Relaxed) as f64 / 1000.0;
+        match self.status.load(Ordering::Relaxed) {
+            UP if latency_ms > 0.0 => json!({"status": "up", "latency_ms": latency_ms}),
+            UP => json!({"status": "up"}),
+            DOWN => json!({"status": "down"}),
+            _ => json!({"status": "unknown"}),
+        }
+    }
+}
+
 /// The health of every store and of the sidecar.
 #[derive(Debug, Default)]
 pub struct Health {
     stores: [State; 4],
+    /// Whether the sidecar's own connection (keys, audit) answers, and whether it ever did.
+    system: State,
     draining: AtomicBool,
     in_flight: AtomicUsize,
     idle: Notify,
@@ -59,6 +73,15 @@ impl Health {
         state.latency_us.store(micros, Ordering::Relaxed);
         state.ever_up.store(true, Ordering::Relaxed);
         state.status.store(UP, Ordering::Relaxed);
+    }
+
+    /// Notes whether the sidecar's own connection answered a probe; says whether that is news.
+    pub fn system(&self, answered: bool) -> bool {
+        if answered {
+            self.system.ever_up.store(true, Ordering::Relaxed);
+        }
+        let status = if answered { UP } else { DOWN };
+        self.system.status.swap(status, Ordering::Relaxed) != status
     }
 
     pub fn down(&self, store: Store) {
@@ -93,15 +116,18 @@ impl Health {
     /// make the sidecar unready: the other stores still work, and a pod taken out of service would not help.
     pub fn is_ready(&self) -> bool {
         !self.is_draining()
+            && self.system.ever_up.load(Ordering::Relaxed)
             && self
                 .configured()
                 .all(|store| self.of(store).ever_up.load(Ordering::Relaxed))
     }
 
-    /// Whether every configured store is up.
+    /// Whether every configured store is up, and the sidecar's own connection.
     pub fn is_healthy(&self) -> bool {
-        self.configured()
-            .all(|store| self.of(store).status.load(Ordering::Relaxed) == UP)
+        self.system.status.load(Ordering::Relaxed) == UP
+            && self
+                .configured()
+                .all(|store| self.of(store).status.load(Ordering::Relaxed) == UP)
     }
 
     /// The pattern's aggregate: a member for each configured store.
@@ -113,14 +139,9 @@ impl Health {
             (false, false) => "degraded",
         };
         report.insert("status".into(), status.into());
+        report.insert("system".into(), self.system.report());
         for store in self.configured() {
-            let state = self.of(store);
-            let latency_ms = state.latency_us.load(Ordering::Relaxed) as f64 / 1000.0;
-            let entry = match state.status.load(Ordering::Relaxed) {
-                UP => json!({"status": "up", "latency_ms": latency_ms}),
-                DOWN => json!({"status": "down"}),
-                _ => json!({"status": "unknown"}),
-            };
+            let entry = self.of(store).report();
             report.insert(store.as_str().into(), entry);
         }
         report
@@ -165,6 +186,7 @@ mod tests {
         health.configure(Store::Postgres);
         health.configure(Store::Redis);
         assert!(!health.is_ready());
+        assert!(health.system(true) && !health.system(true));
         health.up(Store::Postgres, Duration::from_millis(2));
         assert!(!health.is_ready());
         health.up(Store::Redis, Duration::from_millis(1));
@@ -173,7 +195,7 @@ mod tests {
         assert!(health.is_ready() && !health.is_healthy());
         assert_eq!(
             Value::Object(health.report()),
-            json!({"status": "degraded", "postgres": {"status": "up", "latency_ms": 2.0}, "redis": {"status": "down"}})
+            json!({"status": "degraded", "system": {"status": "up"}, "postgres": {"status": "up", "latency_ms": 2.0}, "redis": {"status": "down"}})
         );
         health.drain().await;
         assert!(!health.is_ready());

@@ -17,6 +17,15 @@ use crate::operation::{Classification, Operation, Store};
 use audit::Refused;
 use metrics::{Metrics, Stage};
 
+/// Objects of one request that logs and audit rows name.
+pub const OBJECTS_MAX: usize = 32;
+
+/// Bytes of one object's name there. A Redis key may be hundreds of megabytes long.
+pub const OBJECT_BYTES_MAX: usize = 256;
+
+/// Bytes of a cause in the log.
+const CAUSE_BYTES_MAX: usize = 1024;
+
 /// What is known of one request so far. Holds no value of its statement.
 pub struct Record<'r> {
     pub request_id: &'r str,
@@ -55,8 +64,14 @@ impl<'r> Record<'r> {
 
     /// Keeps a stage's error for the log and gives its public face.
     pub fn cause(&mut self, error: &dyn PublicError) -> Problem {
-        self.cause = Some(error.to_string());
-        error.problem()
+        let problem = error.problem();
+        // A parser's words quote the statement, values and all.
+        self.cause = Some(if problem.code == Code::StatementUnparsable {
+            "cannot be parsed".into()
+        } else {
+            clip(error.to_string(), CAUSE_BYTES_MAX)
+        });
+        problem
     }
 
     pub fn authenticated(&mut self, caller: &Arc<Principal>, metrics: &Metrics) {
@@ -72,6 +87,11 @@ impl<'r> Record<'r> {
     pub fn classified(&mut self, operation: &Operation, metrics: &Metrics) {
         self.operation = Some(Arc::clone(&operation.classification));
         self.next(Stage::Classify, metrics);
+    }
+
+    /// A catalogue has told what the statement touches besides what it names.
+    pub fn widened(&mut self, operation: &Operation) {
+        self.operation = Some(Arc::clone(&operation.classification));
     }
 
     pub fn decided(&mut self, metrics: &Metrics) {
@@ -118,10 +138,24 @@ impl<'r> Record<'r> {
 
 /// What is touched, as `action:object`, for logs and audit rows.
 pub fn objects(classification: &Classification) -> Vec<String> {
-    let touches = classification.touches.iter();
+    let touches = classification.touches.iter().take(OBJECTS_MAX);
     touches
-        .map(|touch| format!("{}:{}", touch.action, touch.object))
+        .map(|touch| {
+            clip(
+                format!("{}:{}", touch.action, touch.object),
+                OBJECT_BYTES_MAX,
+            )
+        })
         .collect()
+}
+
+/// Cuts a text that a caller may have made long, at a character's end.
+pub fn clip(mut text: String, bytes_max: usize) -> String {
+    if text.len() > bytes_max {
+        text.truncate(text.floor_char_boundary(bytes_max));
+        text.push('…');
+    }
+    text
 }
 
 /// Whether a code is the gate's own no.

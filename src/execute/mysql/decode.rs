@@ -110,6 +110,14 @@ fn kind(type_: ColumnType, flags: ColumnFlags, character_set: u16) -> (&'static 
     }
 }
 
+/// For the fuzz target: both the text's and the bytes' character set.
+#[cfg(fuzzing)]
+pub(super) fn fuzz(type_: ColumnType, flags: ColumnFlags, value: &Wire) {
+    for character_set in [CHARACTER_SET_BINARY, CHARACTER_SET_BINARY + 1] {
+        let _ = decode(kind(type_, flags, character_set).1, value);
+    }
+}
+
 pub(super) fn decode(codec: Codec, value: &Wire) -> Result<Value<'_>, Malformed> {
     Ok(match (codec, value) {
         (_, Wire::NULL) => Value::Null,

@@ -19,6 +19,7 @@ use mysql_common::named_params::ParsedNamedParams;
 use tokio::time::Instant;
 
 use self::decode::Codec;
+pub(crate) use self::session::options;
 use self::session::{Opener, Session};
 use super::Error;
 use super::pool::{Pool, PoolState};
@@ -309,6 +310,22 @@ fn unavailable(cause: &str) -> Error {
     Error::Unavailable {
         store: Store::Mysql,
         cause: cause.to_owned(),
+    }
+}
+
+/// The decoder of values, for its fuzz target: a row's bytes as a value of a column of this type.
+#[cfg(fuzzing)]
+pub fn fuzz_decode(kind: u8, flags: u8, bytes: &[u8]) {
+    use mysql_common::constants::{ColumnFlags, ColumnType};
+    use mysql_common::io::ParseBuf;
+    use mysql_common::value::{BinValue, ValueDeserializer};
+    let Ok(type_) = ColumnType::try_from(kind) else {
+        return;
+    };
+    let flags = ColumnFlags::from_bits_truncate(u16::from(flags));
+    let mut rest = ParseBuf(bytes);
+    if let Ok(value) = rest.parse::<ValueDeserializer<BinValue>>((type_, flags)) {
+        decode::fuzz(type_, flags, &value.0);
     }
 }
 

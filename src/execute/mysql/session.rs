@@ -40,42 +40,47 @@ pub(super) struct Opener {
     kills: Arc<Semaphore>,
 }
 
+/// How to connect, with TLS as it is configured.
+pub(crate) fn options(settings: &SqlStoreSettings) -> Result<OptsBuilder, TlsError> {
+    let tls = match settings.tls.mode {
+        TlsMode::Disable => None,
+        TlsMode::VerifyFull => {
+            // The driver builds its own configuration from the same roots; ours finds their faults.
+            client_config(&settings.tls)?;
+            let roots = root_certificates(&settings.tls)?
+                .into_iter()
+                .map(|certificate| certificate.to_vec().into())
+                .collect();
+            Some(
+                SslOpts::default()
+                    .with_root_certs(roots)
+                    .with_disable_built_in_roots(true),
+            )
+        }
+    };
+    let opts = OptsBuilder::default()
+        .user(Some(settings.user.clone()))
+        .pass(Some(settings.password.expose_secret()))
+        .db_name(Some(settings.database.clone()))
+        .ssl_opts(tls)
+        .prefer_socket(false)
+        .tcp_nodelay(true)
+        .tcp_keepalive(Some(Duration::from_millis(TCP_KEEPALIVE_MS.into())))
+        .connect_attribute("program_name", "bulkhead");
+    Ok(if settings.host.starts_with('/') {
+        opts.socket(Some(settings.host.clone()))
+    } else {
+        opts.ip_or_hostname(settings.host.clone())
+            .tcp_port(settings.port)
+    })
+}
+
 impl Opener {
     pub(super) fn new(settings: &SqlStoreSettings) -> Result<Self, TlsError> {
-        let tls = match settings.tls.mode {
-            TlsMode::Disable => None,
-            TlsMode::VerifyFull => {
-                // The driver builds its own configuration from the same roots; ours finds their faults.
-                client_config(&settings.tls)?;
-                let roots = root_certificates(&settings.tls)?
-                    .into_iter()
-                    .map(|certificate| certificate.to_vec().into())
-                    .collect();
-                Some(
-                    SslOpts::default()
-                        .with_root_certs(roots)
-                        .with_disable_built_in_roots(true),
-                )
-            }
-        };
-        let mut opts = OptsBuilder::default()
-            .user(Some(settings.user.clone()))
-            .pass(Some(settings.password.expose_secret()))
-            .db_name(Some(settings.database.clone()))
-            .ssl_opts(tls)
-            .prefer_socket(false)
-            .tcp_nodelay(true)
-            .tcp_keepalive(Some(Duration::from_millis(TCP_KEEPALIVE_MS.into())))
+        let opts = options(settings)?
             .stmt_cache_size(STATEMENTS_MAX)
             // Rows matched by an UPDATE, as PostgreSQL and most MySQL drivers for applications count.
-            .client_found_rows(true)
-            .connect_attribute("program_name", "bulkhead");
-        opts = if settings.host.starts_with('/') {
-            opts.socket(Some(settings.host.clone()))
-        } else {
-            opts.ip_or_hostname(settings.host.clone())
-                .tcp_port(settings.port)
-        };
+            .client_found_rows(true);
         Ok(Self {
             opts: opts.into(),
             statement_timeout_ms: settings

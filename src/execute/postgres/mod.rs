@@ -364,5 +364,13 @@ fn unavailable(cause: &str) -> Error {
     }
 }
 
+/// The decoder of values, for its fuzz target: bytes as a value of the built-in type with this number.
+#[cfg(fuzzing)]
+pub fn fuzz_decode(oid: u32, bytes: &[u8]) {
+    if let Some(codec) = Type::from_oid(oid).and_then(|type_| decode::Codec::of(&type_)) {
+        let _ = decode::decode(&codec, bytes);
+    }
+}
+
 #[cfg(test)]
 mod live;
