@@ -116,7 +116,7 @@ pub(crate) async fn furnish(site: &Site, port: u16, first: bool) -> Result<(), D
     let account = format!(
         "CREATE DATABASE {DATABASE} CHARACTER SET utf8mb4;\
          CREATE USER '{user}'@'%' IDENTIFIED BY '{password}' REQUIRE SSL;\
-         GRANT SELECT, INSERT, UPDATE, DELETE ON {DATABASE}.* TO '{user}'@'%';\
+         GRANT SELECT, INSERT, UPDATE, DELETE, SHOW VIEW, TRIGGER ON {DATABASE}.* TO '{user}'@'%';\
          USE {DATABASE}",
         user = site.app.user,
         password = site.app.password.expose_secret(),
