@@ -1,0 +1,135 @@
+//! What the catalogue of a real server adds to what a text shows.
+
+use std::sync::Arc;
+
+use bulkhead::catalogue::Catalogue;
+use bulkhead::catalogue::mysql::Loader;
+use bulkhead::classify::{Session, mysql};
+use bulkhead::execute::settings::{PoolSettings, SqlStoreSettings, TlsMode, TlsSettings};
+use mysql_async::prelude::Queryable;
+use secrecy::SecretString;
+
+use super::server::{administrator, servers};
+
+const SCHEMA: &[&str] = &[
+    "CREATE DATABASE reached",
+    "USE reached",
+    "CREATE TABLE secrets (id INT PRIMARY KEY, note VARCHAR(20))",
+    "CREATE TABLE plain (id INT PRIMARY KEY, note VARCHAR(20))",
+    "CREATE VIEW shown AS SELECT id FROM secrets",
+    "CREATE VIEW shown_again AS SELECT id FROM shown",
+    "CREATE TABLE watched (id INT PRIMARY KEY)",
+    "CREATE TRIGGER remember AFTER INSERT ON watched FOR EACH ROW INSERT INTO secrets (id) VALUES (NEW.id)",
+    "CREATE TRIGGER odd AFTER DELETE ON watched FOR EACH ROW BEGIN DELETE FROM secrets; END",
+    "CREATE TABLE stamped (id INT PRIMARY KEY, at DATETIME)",
+    "CREATE TRIGGER stamp BEFORE UPDATE ON stamped FOR EACH ROW SET NEW.at = NOW()",
+    "CREATE TABLE owner (id INT PRIMARY KEY)",
+    "CREATE TABLE owned (id INT PRIMARY KEY, owner INT, \
+     FOREIGN KEY (owner) REFERENCES owner (id) ON DELETE CASCADE ON UPDATE SET NULL)",
+    "CREATE FUNCTION uuid_to_bin(x INT) RETURNS INT DETERMINISTIC RETURN x",
+    "CREATE FUNCTION secret_of(x INT) RETURNS INT READS SQL DATA RETURN (SELECT MAX(id) FROM secrets)",
+    "CREATE VIEW calling AS SELECT secret_of(1) AS s",
+    "CREATE USER blind IDENTIFIED BY 'blind'",
+    "GRANT SELECT, INSERT, UPDATE, DELETE ON reached.* TO blind",
+];
+
+/// A statement, and everything that it reaches: touches, then functions.
+const SEEN: &[(&str, &str)] = &[
+    ("SELECT * FROM plain", "select plain"),
+    ("INSERT INTO plain VALUES (1, 'a')", "insert plain"),
+    ("SELECT * FROM shown", "select secrets, select shown"),
+    (
+        "SELECT * FROM reached.shown_again",
+        "select reached.shown_again, select secrets, select shown",
+    ),
+    (
+        "UPDATE shown SET id = 1",
+        "select secrets, update secrets, update shown",
+    ),
+    (
+        "INSERT INTO watched VALUES (1)",
+        "insert secrets, insert watched",
+    ),
+    ("DELETE FROM watched", "delete watched | odd"),
+    (
+        "REPLACE INTO watched VALUES (1)",
+        "delete watched, insert secrets, insert watched | odd",
+    ),
+    ("SELECT * FROM watched", "select watched"),
+    ("UPDATE stamped SET id = 1", "update stamped"),
+    ("DELETE FROM owner", "delete owned, delete owner"),
+    ("UPDATE owner SET id = 2", "update owned, update owner"),
+    ("DELETE FROM owned", "delete owned"),
+    ("SELECT * FROM calling", "select calling | secret_of"),
+    ("SELECT UUID_TO_BIN(1)", " | uuid_to_bin"),
+    ("SELECT UUID()", ""),
+];
+
+/// The same for an account that sees neither triggers nor definitions.
+const UNSEEN: &[(&str, &str)] = &[
+    ("SELECT * FROM plain", "select plain"),
+    ("INSERT INTO plain VALUES (1, 'a')", "insert plain | plain"),
+    ("SELECT * FROM shown", "select shown | shown"),
+];
+
+fn loader(user: &str, password: SecretString) -> Loader {
+    let servers = servers();
+    let settings = SqlStoreSettings {
+        host: "127.0.0.1".to_owned(),
+        port: servers.mysql.port(),
+        database: "reached".to_owned(),
+        user: user.to_owned(),
+        password,
+        tls: TlsSettings {
+            mode: TlsMode::VerifyFull,
+            ca_file: Some(servers.ca_file()),
+        },
+        pool: PoolSettings::MYSQL,
+        statement_timeout_ms: 10_000,
+    };
+    Loader::new(settings, "reached")
+}
+
+fn reached(catalogue: &Catalogue, sql: &str) -> String {
+    let shown = Arc::new(mysql::classify(sql, Session::Shared).unwrap());
+    let all = catalogue.expand(&shown, sql, |_| true).unwrap();
+    let mut touches: Vec<String> = all
+        .touches
+        .iter()
+        .map(|touch| format!("{} {}", touch.action, touch.object))
+        .collect();
+    touches.sort();
+    let mut text = touches.join(", ");
+    if !all.functions.is_empty() {
+        text.push_str(" | ");
+        text.push_str(&all.functions.join(" "));
+    }
+    text
+}
+
+#[tokio::test]
+async fn what_no_text_shows_is_added() {
+    let mut conn = administrator(servers(), None).await;
+    for statement in SCHEMA {
+        conn.query_drop(*statement).await.unwrap();
+    }
+    let definer = servers().mysql.administrator();
+    let seeing = loader(definer.user, definer.password.clone());
+    let blind = loader("blind", SecretString::from("blind".to_owned()));
+    for (loader, cases) in [(&seeing, SEEN), (&blind, UNSEEN)] {
+        let catalogue = loader.load().await.unwrap();
+        for (sql, expected) in cases {
+            assert_eq!(reached(&catalogue, sql), *expected, "{sql}");
+        }
+    }
+    let before = seeing.fingerprint().await.unwrap();
+    assert_eq!(before, seeing.fingerprint().await.unwrap());
+    conn.query_drop("ALTER VIEW shown AS SELECT id FROM plain")
+        .await
+        .unwrap();
+    assert_ne!(before, seeing.fingerprint().await.unwrap());
+    let catalogue = seeing.load().await.unwrap();
+    let found = reached(&catalogue, "SELECT * FROM shown");
+    assert_eq!(found, "select plain, select shown");
+    conn.disconnect().await.unwrap();
+}

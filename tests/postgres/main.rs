@@ -1,0 +1,11 @@
+//! PostgreSQL itself as the judge of the classifier and of the catalogue.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+mod catalogue;
+mod coverage;
+mod grammar;
+mod mutation;
+mod oracle;
+mod random;
+mod server;
