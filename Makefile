@@ -2,9 +2,10 @@
 
 CARGO ?= cargo
 DEMO  ?= run
+FUZZ_SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint fmt bench
+.PHONY: help setup demo test lint fmt bench fuzz
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,3 +30,6 @@ fmt: ## format the code
 
 bench: setup ## measurements beside the drivers and a bare handler, as a Markdown table
 	$(CARGO) bench --bench gate
+
+fuzz: setup ## each fuzz target for FUZZ_SECONDS (default 60)
+	@CARGO='$(CARGO)' scripts/fuzz.sh '$(FUZZ_SECONDS)'
