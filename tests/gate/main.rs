@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod audit;
+mod catalogue;
 mod codes;
 mod isolation;
 mod keys;
@@ -11,3 +12,4 @@ mod outage;
 mod routes;
 #[path = "../support/mod.rs"]
 mod support;
+mod views;
