@@ -27,7 +27,7 @@ fn seeds(target: &str, repository: &Path) -> Vec<Vec<u8>> {
     let corpus = std::fs::read_to_string(repository.join("tests/corpus/known.jsonl"));
     let corpus = corpus.expect("the corpus is there");
     let cases: Vec<Case> = corpus.lines().filter_map(Case::read).collect();
-    let of = |store: &str| cases.iter().filter(move |case| case.store == store);
+    let of = |store: &'static str| cases.iter().filter(move |case| case.store == store);
     match target {
         "classify_postgres" => of("postgres").map(Case::text).collect(),
         "classify_mysql" => of("mysql").map(Case::text).collect(),
