@@ -36,3 +36,21 @@ fn check_forbidden(table: &[(&str, &str)], session: Session) {
         }
     }
 }
+
+#[test]
+fn identity_columns_are_left_to_their_table() {
+    check_forbidden(
+        &[(
+            "INSERT INTO audit_logs (id, action) OVERRIDING SYSTEM VALUE VALUES (1, 'x')",
+            "OVERRIDING SYSTEM VALUE",
+        )],
+        Session::Shared,
+    );
+    assert!(
+        classify(
+            "INSERT INTO audit_logs (action) OVERRIDING USER VALUE VALUES ('x')",
+            Session::Shared
+        )
+        .is_ok()
+    );
+}

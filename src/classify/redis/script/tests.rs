@@ -262,3 +262,18 @@ fn hostile_sizes_end_in_a_limit() {
     );
     assert!(script(&flat).is_ok());
 }
+
+/// Redis serves nobody else while a script runs.
+#[test]
+fn scripts_that_may_never_end_are_refused() {
+    for source in [
+        "while true do end",
+        "repeat until false",
+        "for i = 1, ARGV[1] do redis.call('GET', KEYS[1]) end",
+        "for i = 1, 1e12 do end",
+        "for i = 1, 2, 0 do end",
+        "local function f() return f() end return f()",
+    ] {
+        assert!(script(source).is_err(), "{source}");
+    }
+}
