@@ -67,6 +67,9 @@ pub(super) fn find_and_modify(
     let collection = text(name, target)?;
     scope.touch(collection, Action::Find)?;
     if set(command, "remove")? {
+        if set(command, "upsert")? {
+            return Err(wrong("upsert", "left out where `remove` is true"));
+        }
         return scope.touch(collection, Action::Delete);
     }
     scope.touch(collection, Action::Update)?;

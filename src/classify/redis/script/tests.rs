@@ -277,3 +277,17 @@ fn scripts_that_may_never_end_are_refused() {
         assert!(script(source).is_err(), "{source}");
     }
 }
+
+#[test]
+fn a_backtick_is_refused_outside_strings_and_comments() {
+    for source in [
+        "return redis.call(ARGV[1], `x`)",
+        "`",
+        "return `a{1}`",
+        "local a = 'b' `",
+    ] {
+        assert!(script(source).is_err(), "{source}");
+    }
+    let quoted = "-- the `key`\nreturn redis.call('set', KEYS[1], '`')";
+    assert!(script(quoted).is_ok());
+}
