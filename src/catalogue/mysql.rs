@@ -19,10 +19,10 @@
 //!   counts as a function of its table's name;
 //! - a loadable function is not listed anywhere that the account can see.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use mysql_async::Conn;
-use mysql_async::prelude::Queryable as _;
+use mysql_async::prelude::{FromRow, Queryable as _};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Mutex;
 
@@ -46,42 +46,41 @@ const OTHER_MODES: [&str; 4] = [
 
 const FOLDS: &str = "SELECT @@lower_case_table_names <> 0";
 
-/// The databases in which the account sees every trigger.
+/// The databases in which the account sees every trigger. The server's own collation takes names for one that
+/// differ in case alone.
 const SCHEMAS_SEEN: &str = "SELECT s.SCHEMA_NAME FROM information_schema.SCHEMATA s WHERE EXISTS (
-    SELECT 1 FROM information_schema.USER_PRIVILEGES p WHERE p.PRIVILEGE_TYPE = 'TRIGGER' AND p.GRANTEE =
+    SELECT 1 FROM information_schema.USER_PRIVILEGES p WHERE p.PRIVILEGE_TYPE = 'TRIGGER' AND BINARY p.GRANTEE =
     CONCAT('''', SUBSTRING_INDEX(CURRENT_USER(), '@', 1), '''@''', SUBSTRING_INDEX(CURRENT_USER(), '@', -1), '''')
 ) OR EXISTS (
-    SELECT 1 FROM information_schema.SCHEMA_PRIVILEGES p WHERE p.PRIVILEGE_TYPE = 'TRIGGER' AND p.GRANTEE =
+    SELECT 1 FROM information_schema.SCHEMA_PRIVILEGES p WHERE p.PRIVILEGE_TYPE = 'TRIGGER' AND BINARY p.GRANTEE =
     CONCAT('''', SUBSTRING_INDEX(CURRENT_USER(), '@', 1), '''@''', SUBSTRING_INDEX(CURRENT_USER(), '@', -1), '''')
-    AND s.SCHEMA_NAME LIKE p.TABLE_SCHEMA)
-ORDER BY 1";
+    AND BINARY s.SCHEMA_NAME LIKE p.TABLE_SCHEMA)";
 
 /// The tables whose triggers it sees.
 const TABLES_SEEN: &str = "SELECT p.TABLE_SCHEMA, p.TABLE_NAME FROM information_schema.TABLE_PRIVILEGES p
-    WHERE p.PRIVILEGE_TYPE = 'TRIGGER' AND p.GRANTEE =
-    CONCAT('''', SUBSTRING_INDEX(CURRENT_USER(), '@', 1), '''@''', SUBSTRING_INDEX(CURRENT_USER(), '@', -1), '''')
-    ORDER BY 1, 2";
+    WHERE p.PRIVILEGE_TYPE = 'TRIGGER' AND BINARY p.GRANTEE =
+    CONCAT('''', SUBSTRING_INDEX(CURRENT_USER(), '@', 1), '''@''', SUBSTRING_INDEX(CURRENT_USER(), '@', -1), '''')";
 
 const TABLES: &str = "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES
     WHERE TABLE_TYPE NOT LIKE '%VIEW'
-    AND TABLE_SCHEMA NOT IN ('mysql', 'information_schema', 'performance_schema', 'sys') ORDER BY 1, 2";
+    AND TABLE_SCHEMA NOT IN ('mysql', 'information_schema', 'performance_schema', 'sys')";
 
 const VIEWS: &str = "SELECT TABLE_SCHEMA, TABLE_NAME, VIEW_DEFINITION FROM information_schema.VIEWS
-    WHERE TABLE_SCHEMA NOT IN ('mysql', 'information_schema', 'performance_schema', 'sys') ORDER BY 1, 2";
+    WHERE TABLE_SCHEMA NOT IN ('mysql', 'information_schema', 'performance_schema', 'sys')";
 
 const TRIGGERS: &str =
     "SELECT EVENT_OBJECT_SCHEMA, EVENT_OBJECT_TABLE, EVENT_MANIPULATION, TRIGGER_SCHEMA,
-    TRIGGER_NAME, ACTION_STATEMENT, SQL_MODE FROM information_schema.TRIGGERS ORDER BY 1, 2, 5";
+    TRIGGER_NAME, ACTION_STATEMENT, SQL_MODE FROM information_schema.TRIGGERS";
 
-const FOREIGN_KEYS: &str = "SELECT UNIQUE_CONSTRAINT_SCHEMA, REFERENCED_TABLE_NAME, CONSTRAINT_SCHEMA, TABLE_NAME,
-    UPDATE_RULE, DELETE_RULE FROM information_schema.REFERENTIAL_CONSTRAINTS ORDER BY 1, 2, 3, 4, CONSTRAINT_NAME";
+const FOREIGN_KEYS: &str =
+    "SELECT UNIQUE_CONSTRAINT_SCHEMA, REFERENCED_TABLE_NAME, CONSTRAINT_SCHEMA, TABLE_NAME,
+    UPDATE_RULE, DELETE_RULE FROM information_schema.REFERENTIAL_CONSTRAINTS";
 
 const ROUTINES: &str = "SELECT ROUTINE_SCHEMA, ROUTINE_NAME FROM information_schema.ROUTINES
-    WHERE ROUTINE_TYPE = 'FUNCTION' ORDER BY 1, 2";
+    WHERE ROUTINE_TYPE = 'FUNCTION'";
 
-const SEQUENCE_DEFAULTS: &str =
-    "SELECT DISTINCT TABLE_SCHEMA, TABLE_NAME FROM information_schema.COLUMNS
-    WHERE COLUMN_DEFAULT LIKE '%nextval%' OR COLUMN_DEFAULT LIKE '%next value%' ORDER BY 1, 2";
+const SEQUENCE_DEFAULTS: &str = "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.COLUMNS
+    WHERE COLUMN_DEFAULT LIKE '%nextval%' OR COLUMN_DEFAULT LIKE '%next value%'";
 
 /// A trigger: the table and event, its own name, body and `sql_mode`.
 type Trigger = (
@@ -94,18 +93,28 @@ type Trigger = (
     String,
 );
 
-/// What the server says, as it says it.
+type ForeignKey = (String, String, String, String, String, String);
+
+/// What the server says. In our order: by its own collation, two names that differ in case alone are in none.
 #[derive(Debug, Default)]
 struct Told {
     folds: bool,
-    schemas_seen: HashSet<String>,
-    tables_seen: HashSet<(String, String)>,
-    tables: Vec<(String, String)>,
-    views: Vec<(String, String, Option<String>)>,
-    triggers: Vec<Trigger>,
-    foreign_keys: Vec<(String, String, String, String, String, String)>,
-    routines: Vec<(String, String)>,
-    sequence_defaults: Vec<(String, String)>,
+    schemas_seen: BTreeSet<String>,
+    tables_seen: BTreeSet<(String, String)>,
+    tables: BTreeSet<(String, String)>,
+    views: BTreeSet<(String, String, Option<String>)>,
+    triggers: BTreeSet<Trigger>,
+    /// The table referred to, the one that refers, and the rules for update and delete.
+    foreign_keys: BTreeSet<ForeignKey>,
+    routines: BTreeSet<(String, String)>,
+    sequence_defaults: BTreeSet<(String, String)>,
+}
+
+async fn rows<T: FromRow + Ord + Send + 'static>(
+    conn: &mut Conn,
+    query: &str,
+) -> Result<BTreeSet<T>, mysql_async::Error> {
+    Ok(conn.query(query).await?.into_iter().collect())
 }
 
 /// Reads one server over a connection of its own.
@@ -134,19 +143,7 @@ impl Loader {
     /// Differs whenever the catalogue does. May be cancelled.
     pub async fn fingerprint(&self) -> Result<String, Unavailable> {
         let told = tokio::time::timeout(STATEMENT_TIMEOUT, self.ask()).await??;
-        let mut seen: Vec<&String> = told.schemas_seen.iter().collect();
-        seen.sort();
-        let mut tables: Vec<&(String, String)> = told.tables_seen.iter().collect();
-        tables.sort();
-        let text = format!(
-            "{:?}",
-            (
-                (told.folds, seen, tables, &told.tables, &told.views),
-                (&told.triggers, &told.foreign_keys),
-                (&told.routines, &told.sequence_defaults),
-            )
-        );
-        Ok(Sha256::digest(text)
+        Ok(Sha256::digest(format!("{told:?}"))
             .iter()
             .map(|byte| format!("{byte:02x}"))
             .collect())
@@ -183,14 +180,14 @@ async fn read(conn: &mut Conn) -> Result<Told, mysql_async::Error> {
     conn.query_drop("SET NAMES utf8mb4, sql_mode = ''").await?;
     Ok(Told {
         folds: conn.query_first(FOLDS).await? == Some(1_i64),
-        schemas_seen: conn.query(SCHEMAS_SEEN).await?.into_iter().collect(),
-        tables_seen: conn.query(TABLES_SEEN).await?.into_iter().collect(),
-        tables: conn.query(TABLES).await?,
-        views: conn.query(VIEWS).await?,
-        triggers: conn.query(TRIGGERS).await?,
-        foreign_keys: conn.query(FOREIGN_KEYS).await?,
-        routines: conn.query(ROUTINES).await?,
-        sequence_defaults: conn.query(SEQUENCE_DEFAULTS).await?,
+        schemas_seen: rows(conn, SCHEMAS_SEEN).await?,
+        tables_seen: rows(conn, TABLES_SEEN).await?,
+        tables: rows(conn, TABLES).await?,
+        views: rows(conn, VIEWS).await?,
+        triggers: rows(conn, TRIGGERS).await?,
+        foreign_keys: rows(conn, FOREIGN_KEYS).await?,
+        routines: rows(conn, ROUTINES).await?,
+        sequence_defaults: rows(conn, SEQUENCE_DEFAULTS).await?,
     })
 }
 

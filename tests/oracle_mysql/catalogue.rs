@@ -29,7 +29,13 @@ const SCHEMA: &[&str] = &[
     "CREATE FUNCTION uuid_to_bin(x INT) RETURNS INT DETERMINISTIC RETURN x",
     "CREATE FUNCTION secret_of(x INT) RETURNS INT READS SQL DATA RETURN (SELECT MAX(id) FROM secrets)",
     "CREATE VIEW calling AS SELECT secret_of(1) AS s",
+    "CREATE SEQUENCE numbers",
+    "CREATE TABLE numbered (id INT DEFAULT NEXT VALUE FOR numbers)",
+    "CREATE TABLE Numbered (id INT DEFAULT NEXT VALUE FOR numbers)",
     "CREATE USER blind IDENTIFIED BY 'blind'",
+    "CREATE USER Blind IDENTIFIED BY 'blind'",
+    "GRANT TRIGGER ON *.* TO Blind",
+    "GRANT TRIGGER ON Reached.* TO blind",
     "GRANT SELECT, INSERT, UPDATE, DELETE ON reached.* TO blind",
 ];
 
@@ -60,6 +66,14 @@ const SEEN: &[(&str, &str)] = &[
     ("DELETE FROM owner", "delete owned, delete owner"),
     ("UPDATE owner SET id = 2", "update owned, update owner"),
     ("DELETE FROM owned", "delete owned"),
+    (
+        "INSERT INTO numbered VALUES ()",
+        "insert numbered | numbered",
+    ),
+    (
+        "INSERT INTO Numbered VALUES ()",
+        "insert Numbered | Numbered",
+    ),
     ("SELECT * FROM calling", "select calling | secret_of"),
     ("SELECT UUID_TO_BIN(1)", " | uuid_to_bin"),
     ("SELECT UUID()", ""),
