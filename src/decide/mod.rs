@@ -30,6 +30,9 @@ mod roles;
 mod stores;
 pub use roles::{Grant, Role};
 
+pub mod restrict;
+pub mod rules;
+
 mod judge;
 pub use judge::{TouchVerdict, Verdict};
 

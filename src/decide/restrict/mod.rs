@@ -1,0 +1,66 @@
+//! Makes a permitted statement keep the policy's rules: what it reads is replaced by what the caller may see of it.
+//!
+//! A table that is read becomes a derived table of the columns and rows that the caller may see, masks applied, so
+//! that no clause around it (`WHERE`, `GROUP BY`, `ORDER BY`, a function, a join) can learn more. A target of
+//! `UPDATE` or `DELETE` gets the rows' condition beside its own. What cannot be rewritten soundly is refused.
+
+use std::sync::Arc;
+
+use super::rules::TableRules;
+use crate::authenticate::Principal;
+use crate::operation::Object;
+
+pub mod mysql;
+pub mod postgres;
+
+/// The rules that one statement must keep. Exists only where a touched table has some.
+#[derive(Debug, Clone)]
+pub struct Restrictions<'a> {
+    pub caller: &'a Principal,
+    /// What an unqualified name means.
+    pub default_namespace: &'a str,
+    /// Salts [`Mask::Hash`](super::rules::Mask::Hash).
+    pub mask_salt: &'a str,
+    /// The touched tables that have rules, as the classification names them.
+    pub tables: Vec<(&'a Object, Arc<TableRules>)>,
+}
+
+/// A column of a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    pub name: Box<str>,
+    /// As the server prints it: `bigint`, `character varying(20)`, `int(11) unsigned`.
+    pub type_name: Box<str>,
+}
+
+/// The columns of a store's tables, in their order.
+pub trait Columns {
+    /// `None` where the table is not known (yet).
+    fn of(&self, namespace: &str, table: &str) -> Option<Arc<[Column]>>;
+}
+
+/// What becomes of a statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restricted {
+    /// The text to send.
+    pub sql: String,
+    /// What must hold of the parameters, by their place from 0: an inserted row's filtered column.
+    pub parameters: Vec<ParameterRule>,
+}
+
+/// A parameter must be this constant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParameterRule {
+    pub index: usize,
+    pub column: Box<str>,
+    pub value: String,
+}
+
+/// Why a statement cannot be run under the rules, and what to write instead.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct Forbidden {
+    /// The tables whose rules it breaks, as the classification names them.
+    pub objects: Vec<Object>,
+    pub reason: String,
+}

@@ -1,0 +1,114 @@
+//! What a policy demands of a statement that it allows: which columns, shown how; which rows; within what bounds.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::authenticate::Principal;
+
+/// What the grants of a role demand wherever one table or collection is used. Rules of several grants add up: the
+/// columns of every list, the denied and masked ones of all, rows that meet every condition.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TableRules {
+    /// The only columns that may be named; `None` where no grant lists any.
+    pub columns: Option<BTreeSet<Box<str>>>,
+    /// Columns that may not be named.
+    pub denied: BTreeSet<Box<str>>,
+    /// Columns of which a mask is seen in place of the value; they may still be written.
+    pub masked: BTreeMap<Box<str>, Mask>,
+    /// What each row that is read or written must meet.
+    pub rows: Vec<Condition>,
+    /// Whether `UPDATE` and `DELETE` must say which rows.
+    pub requires_where: bool,
+}
+
+impl TableRules {
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether a column may be named at all; `false` for those not in `columns`, and the denied.
+    pub fn may_name(&self, column: &str) -> bool {
+        let listed = self
+            .columns
+            .as_ref()
+            .is_none_or(|columns| columns.contains(column));
+        listed && !self.denied.contains(column)
+    }
+
+    /// Whether what is read differs from what is stored: some column is hidden or masked, or some row.
+    pub fn hides(&self) -> bool {
+        self.columns.is_some()
+            || !self.denied.is_empty()
+            || !self.masked.is_empty()
+            || !self.rows.is_empty()
+    }
+}
+
+/// What is seen in place of a masked column's value. NULL stays NULL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mask {
+    /// NULL, of the column's type.
+    Null,
+    /// The SHA-256 of the policy's `mask_salt` and the value's text, in hexadecimal: equal values stay equal.
+    Hash,
+    /// `****`, and the last four characters of a value of more than eight.
+    Partial,
+}
+
+/// A row filter: `user_id = :caller.user_id AND status IN ('open', 'paid')`. It compares columns with constants
+/// and cannot fail, so that its meaning is the same in every store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Condition {
+    All(Vec<Condition>),
+    Any(Vec<Condition>),
+    Not(Box<Condition>),
+    Compare {
+        column: Box<str>,
+        comparison: Comparison,
+        value: Constant,
+    },
+    In {
+        column: Box<str>,
+        values: Vec<Constant>,
+    },
+    IsNull {
+        column: Box<str>,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Comparison {
+    Equal,
+    NotEqual,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Constant {
+    Text(Box<str>),
+    /// A decimal number as written.
+    Number(Box<str>),
+    Boolean(bool),
+    Caller(Attribute),
+}
+
+/// What a condition may know about who is calling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attribute {
+    UserId,
+    KeyId,
+    Role,
+}
+
+impl Attribute {
+    /// `None` where the key belongs to no user: then no row meets the condition.
+    pub fn of(self, caller: &Principal) -> Option<&str> {
+        match self {
+            Self::UserId => caller.user_id.as_deref(),
+            Self::KeyId => Some(&caller.key_id),
+            Self::Role => Some(&caller.role),
+        }
+    }
+}
