@@ -103,7 +103,7 @@ pub struct RowsWanted {
 
 /// `POST /v1/{postgres,mysql}/query`.
 pub fn query(body: &[u8], store: Store) -> Result<(Ask, RowsWanted), Problem> {
-    let body: QueryBody = parse(body)?;
+    let body: QueryBody = members(body)?;
     let wanted = RowsWanted {
         rows: match body.rows {
             Rows::Objects => RowForm::Objects,
@@ -146,7 +146,7 @@ enum Json {
 
 /// `POST /v1/mongodb/command`.
 pub fn mongodb(body: &[u8]) -> Result<(Ask, JsonForm), Problem> {
-    let body: MongodbBody<'_> = parse(body)?;
+    let body: MongodbBody<'_> = members(body)?;
     let form = match body.json {
         Json::Relaxed => JsonForm::Relaxed,
         Json::Canonical => JsonForm::Canonical,
@@ -191,7 +191,7 @@ struct RedisPipelineBody {
 
 /// `POST /v1/redis/command`.
 pub fn redis_command(body: &[u8]) -> Result<Ask, Problem> {
-    let body: RedisCommandBody = parse(body)?;
+    let body: RedisCommandBody = members(body)?;
     Ok(Ask::Redis {
         commands: vec![arguments(body.command)?],
         atomic: false,
@@ -200,7 +200,7 @@ pub fn redis_command(body: &[u8]) -> Result<Ask, Problem> {
 
 /// `POST /v1/redis/pipeline`.
 pub fn redis_pipeline(body: &[u8]) -> Result<Ask, Problem> {
-    let body: RedisPipelineBody = parse(body)?;
+    let body: RedisPipelineBody = members(body)?;
     if body.commands.is_empty() {
         return Err(invalid("`commands` is empty: send at least one command"));
     }
@@ -242,7 +242,7 @@ struct ExplainBody<'b> {
 
 /// `POST /v1/explain`: what `query`, `command` would be asked, and of which store.
 pub fn explain(body: &[u8]) -> Result<Ask, Problem> {
-    let body: ExplainBody<'_> = parse(body)?;
+    let body: ExplainBody<'_> = members(body)?;
     let store = Store::parse(&body.store).ok_or_else(|| {
         let store = &body.store;
         invalid(format!(
@@ -262,6 +262,15 @@ pub fn explain(body: &[u8]) -> Result<Ask, Problem> {
             atomic: false,
         }),
     }
+}
+
+/// An object's members. A list in their order, which `serde` takes for one too, is not the interface.
+fn members<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, Problem> {
+    let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
+    if first == Some(&b'[') {
+        return Err(invalid("the body is an array: send an object"));
+    }
+    parse(body)
 }
 
 fn parse<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, Problem> {
@@ -286,6 +295,7 @@ mod tests {
         };
         let query = |body: &str| query(body.as_bytes(), Store::Mysql).map(|(ask, _)| ask);
         check(query("{"), "EOF while parsing");
+        check(query(r#" ["SELECT 1"]"#), "send an object");
         check(query("{}"), "missing field `sql`");
         check(query(r#"{"sql":"x","parms":[]}"#), "unknown field `parms`");
         check(

@@ -46,6 +46,8 @@ struct Head {
     request_id: String,
     traceparent: Option<HeaderValue>,
     key: Option<String>,
+    /// Why it cannot be said which key was meant: something on the way may have judged by another.
+    ambiguous: Option<&'static str>,
 }
 
 impl Door {
@@ -53,9 +55,13 @@ impl Door {
     pub async fn handle(self, request: Request<Incoming>) -> Reply {
         let head = Head::read(request.headers());
         let mut quota = None;
-        let reply = match routes::find(request.method(), request.uri().path()) {
-            Ok(route) => self.route(route, request, &head, &mut quota).await,
-            Err(problem) => Err(problem),
+        let reply = match (
+            routes::find(request.method(), request.uri().path()),
+            &head.ambiguous,
+        ) {
+            (Ok(route), None) => self.route(route, request, &head, &mut quota).await,
+            (Err(problem), _) => Err(problem),
+            (Ok(_), Some(reason)) => Err(invalid(*reason)),
         };
         let reply = reply.unwrap_or_else(|problem| respond::problem(&problem, &head.request_id));
         respond::finish(reply, &head.request_id, head.traceparent, quota.as_ref())
@@ -293,6 +299,7 @@ impl Head {
         Self {
             request_id,
             traceparent: headers.get(TRACEPARENT).cloned(),
+            ambiguous: ambiguous(headers, bearer.is_some()),
             key: bearer.or_else(|| text(&X_API_KEY)).map(str::to_owned),
         }
     }
@@ -310,9 +317,41 @@ impl Head {
     }
 }
 
+fn ambiguous(headers: &HeaderMap, has_bearer: bool) -> Option<&'static str> {
+    let count = |name: &HeaderName| headers.get_all(name).iter().count();
+    if count(&AUTHORIZATION) > 1 || count(&X_API_KEY) > 1 {
+        return Some("there are two keys: send one `Authorization` or `X-Api-Key` header");
+    }
+    (has_bearer && count(&X_API_KEY) == 1)
+        .then_some("there are two keys: send `Authorization: Bearer` or `X-Api-Key`, not both")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn two_keys_are_none() {
+        let check = |sent: &[(HeaderName, &'static str)], ambiguous: bool| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in sent {
+                headers.append(name, HeaderValue::from_static(value));
+            }
+            assert_eq!(
+                Head::read(&headers).ambiguous.is_some(),
+                ambiguous,
+                "{sent:?}"
+            );
+        };
+        check(&[(AUTHORIZATION, "Bearer a")], false);
+        check(&[(AUTHORIZATION, "Basic a"), (X_API_KEY, "b")], false);
+        check(
+            &[(AUTHORIZATION, "Bearer a"), (AUTHORIZATION, "Bearer b")],
+            true,
+        );
+        check(&[(X_API_KEY, "a"), (X_API_KEY, "a")], true);
+        check(&[(AUTHORIZATION, "Bearer a"), (X_API_KEY, "a")], true);
+    }
 
     /// A request's future is copied a few times on its way, so what is large and rare in it must be boxed.
     const FUTURE_BYTES_MAX: usize = 16 * 1024;

@@ -34,6 +34,15 @@ const OVERHEAD_BUCKETS: [f64; 9] = [
     0.01,
 ];
 
+/// What a statement fails with that reached its store, or should have.
+const STORE_ERRORS: [Code; 5] = [
+    Code::StoreError,
+    Code::StoreConflict,
+    Code::StoreUnavailable,
+    Code::StoreTimeout,
+    Code::PoolExhausted,
+];
+
 /// A stage of the pipeline whose cost is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
@@ -140,11 +149,7 @@ impl Metrics {
             requests,
             decisions,
             auth,
-            errors: make.counters(
-                "database_errors_total",
-                "Statements that failed, by kind (an error code).",
-                &["database", "kind"],
-            )?,
+            errors: errors(&make)?,
             admissions: admissions(&make)?,
             pools: Pools::new(&make)?,
             audit_queued: make.gauge("bulkhead_audit_queued", "Audit events not yet written.")?,
@@ -159,11 +164,7 @@ impl Metrics {
                 "The policy in force.",
                 &["version", "digest"],
             )?,
-            policy_reloads: make.counters(
-                "bulkhead_policy_reloads_total",
-                "Policy loads by outcome.",
-                &["outcome"],
-            )?,
+            policy_reloads: policy_reloads(&make)?,
             registry: make.build_info()?,
         })
     }
@@ -272,6 +273,34 @@ fn admissions(make: &Maker) -> Made<[IntCounter; 4]> {
     )?;
     let outcomes = ["allowed", "refused", "local_allowed", "local_refused"];
     Ok(outcomes.map(|outcome| counters.with_label_values(&[outcome])))
+}
+
+// A counter is there before its first event: from none to one is a rise that an alert would miss.
+
+fn errors(make: &Maker) -> Made<IntCounterVec> {
+    let counters = make.counters(
+        "database_errors_total",
+        "Statements that failed, by kind (an error code).",
+        &["database", "kind"],
+    )?;
+    for store in Store::ALL {
+        for code in STORE_ERRORS {
+            counters.with_label_values(&[store.as_str(), code.as_str()]);
+        }
+    }
+    Ok(counters)
+}
+
+fn policy_reloads(make: &Maker) -> Made<IntCounterVec> {
+    let counters = make.counters(
+        "bulkhead_policy_reloads_total",
+        "Policy loads by outcome.",
+        &["outcome"],
+    )?;
+    for outcome in ["accepted", "refused"] {
+        counters.with_label_values(&[outcome]);
+    }
+    Ok(counters)
 }
 
 /// What the pools tell, by database.
