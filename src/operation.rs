@@ -155,10 +155,22 @@ pub struct Classification {
     /// Functions called that are not known to be pure computation; the policy must list each
     /// (`functions = [...]` on the store). `schema.name` or `name`, folded as the server folds it.
     pub functions: Vec<String>,
+    /// Redis: scripts that are not shown to stay within their keys; the policy must list the digest of each
+    /// (`scripts = [...]` on the store).
+    pub scripts: Vec<Script>,
     /// For SQL, the text to send where it differs from the text received (canonical rendering).
     pub rewritten: Option<String>,
     /// MongoDB: the cursor a `getMore` or `killCursors` continues; the executor checks who opened it.
     pub cursors: Vec<i64>,
+}
+
+/// A Lua script that only the policy's writer can vouch for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Script {
+    /// The SHA-1 of its text, in small hexadecimal digits, as Redis names it.
+    pub digest: String,
+    /// Why the classifier cannot vouch for it.
+    pub why: String,
 }
 
 impl Classification {
@@ -172,6 +184,8 @@ impl Classification {
         self.touches.dedup();
         self.functions.sort();
         self.functions.dedup();
+        self.scripts.sort();
+        self.scripts.dedup();
         self
     }
 

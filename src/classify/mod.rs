@@ -53,6 +53,14 @@ impl PublicError for Refusal {
     }
 }
 
+impl Refusal {
+    /// The reason, without its kind.
+    pub fn into_detail(self) -> String {
+        let (Self::Unparsable(detail) | Self::Forbidden(detail) | Self::TooLarge(detail)) = self;
+        detail
+    }
+}
+
 pub type Result<T = Classification> = std::result::Result<T, Refusal>;
 
 /// Classifies a command document; its own `$db` wins over `database`, as on the wire.
@@ -78,6 +86,7 @@ pub fn redis_operation(
         let one = redis::classify(command, session)?;
         whole.touches.extend(one.touches);
         whole.functions.extend(one.functions);
+        whole.scripts.extend(one.scripts);
     }
     Ok(Operation {
         store: Store::Redis,

@@ -1,6 +1,6 @@
 use super::*;
 use crate::error::Code;
-use crate::operation::{Action, Object, Payload, Touch};
+use crate::operation::{Action, Object, Payload, Script, Touch};
 use Action::{Ddl, Delete, Find, Insert, Read, Select, Update, Write};
 use Store::{Mongodb, Mysql, Postgres, Redis};
 
@@ -283,6 +283,64 @@ fn functions_must_be_listed() {
         assert_eq!(got.is_ok(), allowed, "{store} {function}");
         if let Err(code) = got {
             assert_eq!(code, Code::PolicyForbiddenStatement);
+        }
+    }
+}
+
+#[test]
+fn scripts_must_be_listed_and_their_keys_granted() {
+    const LISTED: &str = "A0FF000000000000000000000000000000000001";
+    let list = format!("keys = [\"cache:*\", \"queue:*\"]\nscripts = [\"{LISTED}\"]");
+    let policy = compile(&POLICY.replace("keys = [\"cache:*\", \"queue:*\"]", &list));
+    let listed = LISTED.to_ascii_lowercase();
+    let other = listed.replace('1', "2");
+    let denied = Err(Code::PolicyDenied);
+    let forbidden = Err(Code::PolicyForbiddenStatement);
+    for (role, store, key, digests, expected) in [
+        ("app", Redis, "cache:a", &[&listed][..], Ok(())),
+        ("app", Redis, "queue:a", &[&listed], denied),
+        (
+            "app",
+            Redis,
+            "other:a",
+            &[&listed],
+            Err(Code::PolicyUnknownObject),
+        ),
+        ("app", Redis, "cache:a", &[&other], forbidden),
+        ("app", Redis, "cache:a", &[&listed, &other], forbidden),
+        ("app", Postgres, "sessions", &[&listed], forbidden),
+        ("reader", Redis, "cache:a", &[&listed], denied),
+        ("reader", Redis, "", &[&listed], denied),
+        ("app", Redis, "", &[&listed], Ok(())),
+    ] {
+        let script = |digest: &&String| Script {
+            digest: (**digest).clone(),
+            why: "its keys cannot be told".to_owned(),
+        };
+        let touches = [(key, Read), (key, Write)];
+        let class = Classification {
+            scripts: digests.iter().map(script).collect(),
+            ..touching(store, if key.is_empty() { &[] } else { &touches })
+        };
+        let got = decide(&policy, role, store, class);
+        let code = got.as_ref().map(|_| ()).map_err(|problem| problem.code);
+        assert_eq!(code, expected, "{role} {store} {key} {digests:?}");
+        if let (Err(Code::PolicyForbiddenStatement), Err(problem), Redis) = (code, got, store) {
+            assert!(
+                problem.detail.contains(other.as_str()),
+                "{}",
+                problem.detail
+            );
+            assert!(
+                problem.detail.contains("`scripts = [...]`"),
+                "{}",
+                problem.detail
+            );
+            assert!(
+                !problem.detail.contains(listed.as_str()),
+                "{}",
+                problem.detail
+            );
         }
     }
 }

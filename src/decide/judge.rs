@@ -4,7 +4,7 @@
 //! no grant can mend comes first:
 //!
 //! 1. `policy.denied` for a role or store that the policy does not know at all;
-//! 2. `policy.forbidden_statement`: a function that the policy does not list (the statement must change);
+//! 2. `policy.forbidden_statement`: a function or script that the policy does not list (the statement must change);
 //! 3. `policy.wrong_store`: an object that lives in another store (the statement must go elsewhere);
 //! 4. `policy.unknown_object`: an object that lives nowhere (the name or the policy must change);
 //! 5. `policy.denied`: an object that the role may not touch in this way (a grant is missing).
@@ -19,7 +19,7 @@ use super::Refusal;
 use super::roles::{Grant, GrantIndex, Role, StoreGrants};
 use super::stores::{NamedObjects, StoreObjects};
 use crate::error::{Code, Problem};
-use crate::operation::{Classification, Object, Store, Touch};
+use crate::operation::{Classification, Object, Script, Store, Touch};
 
 /// Most objects that a refusal names.
 const REFUSED_OBJECTS_MAX: usize = 256;
@@ -74,6 +74,10 @@ impl super::Policy {
         let functions = refused_functions(objects, &classification.functions);
         if !functions.is_empty() {
             return Err(forbidden(store, &functions));
+        }
+        let scripts = refused_scripts(objects, &classification.scripts);
+        if !scripts.is_empty() {
+            return Err(unvouched(store, &scripts));
         }
         let Some(grants) = role.in_store(store) else {
             if classification.touches.is_empty() {
@@ -281,6 +285,17 @@ fn refused_functions<'f>(objects: &StoreObjects, functions: &'f [String]) -> Vec
         .collect()
 }
 
+/// Which of the scripts that are not understood the policy does not vouch for.
+fn refused_scripts<'s>(objects: &StoreObjects, scripts: &'s [Script]) -> Vec<&'s Script> {
+    scripts
+        .iter()
+        .filter(|script| match objects {
+            StoreObjects::Keys(space) => !space.scripts.contains(script.digest.as_str()),
+            StoreObjects::Named(_) => true,
+        })
+        .collect()
+}
+
 /// The code of the gravest refusal, and for a wrong store the right one.
 fn leading(refused: &[(&Touch, Why<'_>)]) -> (Code, Option<Store>) {
     let mut code = Code::PolicyDenied;
@@ -398,6 +413,22 @@ fn forbidden(store: Store, functions: &[&str]) -> Refusal {
         "calls {}, which may do more than compute; a function is allowed where the policy lists it: \
          `functions = [...]` in `[stores.{store}]`",
         named.join(", ")
+    );
+    Refusal(Problem::new(Code::PolicyForbiddenStatement, detail))
+}
+
+fn unvouched(store: Store, scripts: &[&Script]) -> Refusal {
+    let mut reasons: Vec<String> = scripts
+        .iter()
+        .take(EXPLAINED_OBJECTS_MAX)
+        .map(|script| format!("script `{}`: {}", script.digest, script.why))
+        .collect();
+    if scripts.len() > reasons.len() {
+        reasons.push(format!("and {} more", scripts.len() - reasons.len()));
+    }
+    let detail = format!(
+        "{}; a script is also allowed where the policy lists its digest: `scripts = [...]` in `[stores.{store}]`",
+        reasons.join("; ")
     );
     Refusal(Problem::new(Code::PolicyForbiddenStatement, detail))
 }

@@ -21,6 +21,8 @@ pub(super) struct RawStore {
     /// `tables`, `collections` or `keys`.
     pub(super) objects: Vec<Written<String>>,
     pub(super) functions: Vec<Written<String>>,
+    /// Digests of Redis scripts.
+    pub(super) scripts: Vec<Written<String>>,
 }
 
 /// One `[roles.NAME]`.

@@ -89,12 +89,17 @@ fn read_store(store: Store, mut table: TableReader<'_, '_>, faults: &mut Faults)
         }
         Store::Mongodb | Store::Redis => None,
     };
+    let scripts = match store {
+        Store::Redis => table.strings("scripts", "scripts = [\"SHA-1\"]", faults),
+        Store::Postgres | Store::Mysql | Store::Mongodb => None,
+    };
     let raw = RawStore {
         store,
         span: table.span.clone(),
         namespace,
         objects: objects.map(|list| list.value).unwrap_or_default(),
         functions: functions.map(|list| list.value).unwrap_or_default(),
+        scripts: scripts.map(|list| list.value).unwrap_or_default(),
     };
     table.finish(faults, |key| store_key_hint(store, key));
     raw
@@ -102,7 +107,13 @@ fn read_store(store: Store, mut table: TableReader<'_, '_>, faults: &mut Faults)
 
 /// A key of `[stores.*]` that another store has, or one like it, answered with what this store calls it.
 fn store_key_hint(store: Store, key: &str) -> Option<String> {
-    match (nearest(key, ["schema", "database", "functions"]), store) {
+    match (
+        nearest(key, ["schema", "database", "functions", "scripts"]),
+        store,
+    ) {
+        (Some("scripts"), Store::Postgres | Store::Mysql | Store::Mongodb) => {
+            Some(format!("{store} has no scripts: leave it out"))
+        }
         (Some("functions"), Store::Mongodb | Store::Redis) => {
             Some(format!("{store} has no functions: leave it out"))
         }

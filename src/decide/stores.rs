@@ -18,6 +18,9 @@ const POSTGRES_NAME_BYTES_MAX: usize = 63;
 const MYSQL_NAME_CHARS_MAX: usize = 64;
 const MONGODB_NAME_BYTES_MAX: usize = 255;
 
+/// Hexadecimal digits of a SHA-1, by which Redis names scripts.
+const SHA1_DIGITS: usize = 40;
+
 /// Most key patterns that are compared with each other for overlaps, which takes the square of their number.
 const OVERLAP_PATTERNS_MAX: usize = 256;
 
@@ -86,6 +89,8 @@ impl NamedObjects {
 pub(super) struct KeySpace {
     pub(super) patterns: PatternSet<()>,
     pub(super) globs: Vec<(String, Glob)>,
+    /// Digests of the scripts that the policy vouches for, in small hexadecimal digits.
+    pub(super) scripts: HashSet<Box<str>>,
 }
 
 /// A set of names in namespaces, found without building a qualified name.
@@ -320,7 +325,25 @@ fn key_space(sections: &[&RawStore], faults: &mut Faults) -> KeySpace {
     if space.globs.len() <= OVERLAP_PATTERNS_MAX {
         overlaps(&space, &spans, faults);
     }
+    space.scripts = scripts(sections, faults);
     space
+}
+
+/// The listed scripts. Redis, too, takes capital digits for small ones.
+fn scripts(sections: &[&RawStore], faults: &mut Faults) -> HashSet<Box<str>> {
+    let mut scripts = HashSet::new();
+    for written in sections.iter().flat_map(|section| &section.scripts) {
+        let digest = written.value.as_str();
+        if digest.len() != SHA1_DIGITS || !digest.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            let message = format!("`{digest}` is not the digest of a script");
+            let help = "write the SHA-1 of its text in 40 hexadecimal digits, as `sha1sum` and SCRIPT LOAD print it";
+            faults.error(&written.span, message, help);
+        } else if !scripts.insert(digest.to_ascii_lowercase().into_boxed_str()) {
+            let message = format!("script `{digest}` is listed twice");
+            faults.warning(&written.span, message, "remove one of the two");
+        }
+    }
+    scripts
 }
 
 /// Which of two patterns a key lives in makes no difference, so an overlap is only worth a warning.

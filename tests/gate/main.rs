@@ -10,6 +10,7 @@ mod keys;
 mod lifecycle;
 mod outage;
 mod routes;
+mod scripts;
 #[path = "../support/mod.rs"]
 mod support;
 mod views;

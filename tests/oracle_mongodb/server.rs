@@ -59,8 +59,8 @@ impl Private {
         std::fs::read_link(format!("/proc/{pid}/exe")).unwrap()
     }
 
-    /// Gives the user these rights and no other; `false` where no role can hold them.
-    pub async fn allow(&self, rights: &Rights) -> bool {
+    /// Gives the user these rights and no other; the server's refusal where no role can hold them.
+    pub async fn allow(&self, rights: &Rights) -> Result<(), mongodb::error::Error> {
         let privileges: Vec<Document> = rights
             .iter()
             .map(|(database, collection, action)| {
@@ -69,7 +69,7 @@ impl Private {
             })
             .collect();
         let update = doc! {"updateRole": NAME, "privileges": privileges, "roles": []};
-        self.admin().run_command(update).await.is_ok()
+        self.admin().run_command(update).await.map(drop)
     }
 }
 

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bulkhead::classify::{Session, redis::classify};
+use bulkhead::classify::{Refusal, Session, redis::classify};
 use bulkhead::operation::{Action, Object, Touch};
 use redis::Value;
 
@@ -292,6 +292,12 @@ async fn one(
 ) {
     let bytes: Vec<Vec<u8>> = words.iter().map(|word| word.clone().into_bytes()).collect();
     let known = match classify(&bytes, Session::Shared) {
+        // No policy vouches for a script here.
+        Ok(known) if !known.scripts.is_empty() => {
+            let why = Refusal::Forbidden(known.scripts[0].why.clone());
+            *tally.refused.entry(super::reason(&why)).or_default() += 1;
+            return;
+        }
         Ok(known) => known,
         Err(refusal) => {
             *tally.refused.entry(super::reason(&refusal)).or_default() += 1;

@@ -94,8 +94,7 @@ impl<'a> Parser<'a> {
         Classification {
             touches: self.touches.into_iter().collect(),
             functions: self.functions.into_iter().collect(),
-            rewritten: None,
-            cursors: Vec::new(),
+            ..Classification::default()
         }
     }
 

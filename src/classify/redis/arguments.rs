@@ -251,8 +251,12 @@ fn by_grammar<'a>(grammar: Grammar, arguments: Arguments<'a, '_>) -> Result<Vec<
         }
         Grammar::Scan => options::scan(arguments),
         Grammar::Everything => Ok(vec![Found::Pattern(b"*".to_vec())]),
-        Grammar::Eval | Grammar::Hello | Grammar::Info | Grammar::Select => {
-            Err(refused(arguments.name, "cannot be called from a script"))
-        }
+        Grammar::Eval
+        | Grammar::Evalsha
+        | Grammar::ScriptLoad
+        | Grammar::ScriptExists
+        | Grammar::Hello
+        | Grammar::Info
+        | Grammar::Select => Err(refused(arguments.name, "cannot be called from a script")),
     }
 }

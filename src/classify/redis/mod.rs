@@ -8,6 +8,7 @@ mod arguments;
 mod options;
 mod script;
 mod table;
+mod vouched;
 
 use super::{Refusal, Result, Session};
 use crate::operation::{Action, Classification, Object};
@@ -47,6 +48,13 @@ pub fn classify(command: &[Vec<u8>], session: Session) -> Result {
     let mut classification = Classification::default();
     match row.standing {
         Standing::Special(Grammar::Eval) => script::touches(arguments, &mut classification)?,
+        Standing::Special(Grammar::Evalsha) => {
+            vouched::evalsha(arguments, &mut classification)?;
+        }
+        Standing::Special(Grammar::ScriptLoad) => vouched::load(arguments, &mut classification)?,
+        Standing::Special(Grammar::ScriptExists) => {
+            vouched::exists(arguments, &mut classification)?;
+        }
         Standing::Special(Grammar::Hello) => options::hello(arguments)?,
         Standing::Special(Grammar::Info) => options::info(arguments)?,
         Standing::Special(Grammar::Select) => select(arguments)?,

@@ -10,16 +10,23 @@ pub(super) fn touches(
         .map(|part| part.as_bytes().to_vec())
         .collect();
     let classification = classify(&command, session)?;
-    Ok(classification
-        .touches
-        .iter()
+    // No policy vouches for a script here.
+    if let Some(script) = classification.scripts.first() {
+        return Err(Refusal::Forbidden(script.why.clone()));
+    }
+    Ok(shown_touches(&classification))
+}
+
+fn shown_touches(classification: &Classification) -> Vec<String> {
+    let touches = classification.touches.iter();
+    touches
         .map(|touch| match (&touch.object, touch.action) {
             (Object::Keys(glob), Action::Read) => format!("P {}", String::from_utf8_lossy(glob)),
             (object, Action::Read) => format!("R {object}"),
             (object, Action::Write) => format!("W {object}"),
             (object, action) => panic!("{object} {action}"),
         })
-        .collect())
+        .collect()
 }
 
 #[track_caller]
@@ -176,7 +183,7 @@ fn malformed_and_unknown_commands_are_refused() {
         "FLUSHALL",
         "config",
         "SUBSCRIBE",
-        "EVALSHA",
+        "FCALL",
         "AUTH",
         "MIGRATE",
         "debug",
@@ -242,4 +249,106 @@ fn hostile_sizes_end_in_a_limit() {
         classify(&many, Session::Shared),
         Err(Refusal::TooLarge(_))
     ));
+}
+
+/// `printf '%s' "return redis.call('GET', ARGV[1])" | sha1sum`
+const COMPUTED: &str = "return redis.call('GET', ARGV[1])";
+const COMPUTED_SHA1: &str = "2b607d3eeffe20cb8536f3e513a6fe42580a3d6e";
+
+#[test]
+fn scripts_that_prove_nothing_are_left_to_the_policy() {
+    let capitals = COMPUTED_SHA1.to_ascii_uppercase();
+    let cases: &[(&[&str], &[&str])] = &[
+        (&["EVAL", COMPUTED, "1", "a", "b"], &["R a", "W a"]),
+        (&["EVAL", COMPUTED, "0", "a"], &[]),
+        (&["eval_ro", COMPUTED, "2", "a", "b"], &["R a", "R b"]),
+        (&["EVALSHA", COMPUTED_SHA1, "1", "a", "b"], &["R a", "W a"]),
+        (&["EVALSHA", &capitals, "0"], &[]),
+        (&["EVALSHA_RO", COMPUTED_SHA1, "1", "a"], &["R a"]),
+        (&["SCRIPT", "LOAD", COMPUTED], &[]),
+        (&["script", "exists", COMPUTED_SHA1, &capitals], &[]),
+    ];
+    for (words, expected) in cases {
+        let bytes: Vec<Vec<u8>> = words.iter().map(|word| (*word).into()).collect();
+        let known = classify(&bytes, Session::Shared).unwrap();
+        let digests: Vec<&str> = known.scripts.iter().map(|s| s.digest.as_str()).collect();
+        assert_eq!(digests, [COMPUTED_SHA1], "{words:?}");
+        assert_eq!(shown_touches(&known), *expected, "{words:?}");
+    }
+    // What proves itself needs nobody's word, and is stored for nobody without it.
+    let proven = [b"EVAL".to_vec(), b"return 1".to_vec(), b"0".to_vec()];
+    assert!(
+        classify(&proven, Session::Shared)
+            .unwrap()
+            .scripts
+            .is_empty()
+    );
+    refused(&["SCRIPT", "LOAD", "return 1"], "by its digest alone");
+    // One byte more is another script.
+    let other = [
+        b"EVAL".to_vec(),
+        format!("{COMPUTED} ").into_bytes(),
+        b"0".to_vec(),
+    ];
+    let known = classify(&other, Session::Shared).unwrap();
+    assert_ne!(known.scripts[0].digest, COMPUTED_SHA1);
+}
+
+#[test]
+fn what_names_no_script_is_refused() {
+    let short = &COMPUTED_SHA1[1..];
+    let long = format!("{COMPUTED_SHA1}0");
+    let wide = format!("{short}\u{e9}");
+    for digest in [
+        "",
+        "0",
+        short,
+        &long,
+        &wide,
+        &format!("g{short}"),
+        &format!(" {short}"),
+    ] {
+        let why = "40 hexadecimal digits";
+        for words in [
+            &["EVALSHA", digest, "0"][..],
+            &["EVALSHA_RO", digest, "0"],
+            &["SCRIPT", "EXISTS", COMPUTED_SHA1, digest],
+        ] {
+            let bytes: Vec<Vec<u8>> = words.iter().map(|word| (*word).into()).collect();
+            let error = classify(&bytes, Session::Shared).unwrap_err();
+            assert!(error.to_string().contains(why), "{words:?}: {error}");
+        }
+    }
+    for count in [
+        "",
+        "-1",
+        "+1",
+        "01",
+        "2",
+        "1 ",
+        "1.0",
+        "x",
+        "99999999999999999999",
+    ] {
+        for (name, script) in [
+            ("EVALSHA", COMPUTED_SHA1),
+            ("EVAL", COMPUTED),
+            ("EVAL", "return 1"),
+        ] {
+            let words = [name, script, count, "a"];
+            let bytes: Vec<Vec<u8>> = words.iter().map(|word| (*word).into()).collect();
+            assert!(classify(&bytes, Session::Shared).is_err(), "{words:?}");
+        }
+    }
+    for words in [
+        &["EVALSHA", COMPUTED_SHA1][..],
+        &["SCRIPT", "LOAD"],
+        &["SCRIPT", "EXISTS"],
+        &["SCRIPT", "LOAD", "a", "b"],
+        &["SCRIPT", "FLUSH"],
+        &["FCALL", COMPUTED_SHA1, "0"],
+    ] {
+        let bytes: Vec<Vec<u8>> = words.iter().map(|word| (*word).into()).collect();
+        assert!(classify(&bytes, Session::Own).is_err(), "{words:?}");
+    }
 }

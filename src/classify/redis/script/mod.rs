@@ -4,16 +4,17 @@
 //! change what `redis`, `KEYS` or a function of the library means. The proof rests on one invariant, kept by
 //! [`walk`]: no value in the script ever refers to `redis`, to `KEYS` itself, to a library table, or to a
 //! function that could reach one of them (`load`, `setmetatable`, `getfenv`, `rawset`, …). Whatever a value
-//! then is, calling, indexing or storing it cannot lead to a key that is not in `KEYS`.
+//! then is, calling, indexing or storing it cannot lead to a key that is not in `KEYS`. Any other script the policy
+//! may list by its digest ([`super::vouched`]).
 
 mod globals;
 mod source;
 mod value;
 mod walk;
 
-use super::arguments::{Argument, Arguments};
+use super::arguments::Arguments;
 use super::table::Access;
-use super::touch;
+use super::{touch, vouched};
 use crate::classify::{Refusal, Result};
 use crate::operation::Classification;
 
@@ -30,27 +31,17 @@ enum Which {
     Any,
 }
 
-/// `EVAL script numkeys key … argument …`.
+/// `EVAL script numkeys key … argument …`. A script whose source proves nothing is left to the policy.
 pub(super) fn touches(
     arguments: Arguments<'_, '_>,
     classification: &mut Classification,
 ) -> Result<()> {
     let script = arguments.one(1)?.bytes().unwrap_or_default();
-    let count = arguments.count(2)?;
-    let keys = count
-        .checked_add(3)
-        .and_then(|end| arguments.all.get(3..end))
-        .ok_or_else(|| {
-            Refusal::Unparsable(format!(
-                "`{}` says {count} keys, which its arguments do not hold",
-                arguments.name
-            ))
-        })?;
-    let keys: Vec<&[u8]> = keys
-        .iter()
-        .filter_map(|key| Argument::bytes(*key))
-        .collect();
-    let summary = walk::summarise(&source::parse(script)?)?;
+    let keys = vouched::declared(arguments)?;
+    let summary = match source::parse(script).and_then(|source| walk::summarise(&source)) {
+        Ok(summary) => summary,
+        Err(refusal) => return vouched::eval(arguments, refusal, classification),
+    };
     // A key that is declared and not used counts as read: declaring it asks for it.
     for key in &keys {
         if !summary.uses(key, &keys) {

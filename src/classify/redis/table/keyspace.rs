@@ -5,7 +5,8 @@ use super::{
 };
 
 const OTHER_DATABASE: &str = "reaches another database, which the policy does not know";
-const BY_DIGEST: &str = "runs code that is not in the request: send the script itself with EVAL";
+
+const STORED: &str = "runs code that is not in the request: send a script with EVAL";
 
 pub(super) const ROWS: &[Row] = &[
     special("copy", -3, Grammar::Copy),
@@ -14,14 +15,14 @@ pub(super) const ROWS: &[Row] = &[
     data("dump", 2, R),
     special("eval", -3, Grammar::Eval),
     special("eval_ro", -3, Grammar::Eval),
-    never("evalsha", BY_DIGEST),
-    never("evalsha_ro", BY_DIGEST),
+    special("evalsha", -3, Grammar::Evalsha),
+    special("evalsha_ro", -3, Grammar::Evalsha),
     data("exists", -2, ALL_R),
     data("expire", -3, W),
     data("expireat", -3, W),
     data("expiretime", 2, R),
-    never("fcall", BY_DIGEST),
-    never("fcall_ro", BY_DIGEST),
+    never("fcall", STORED),
+    never("fcall_ro", STORED),
     never("flushall", "deletes every key of every database"),
     never("flushdb", "deletes every key"),
     special("keys", 2, Grammar::Keys),

@@ -65,6 +65,10 @@ pub(super) enum Grammar {
     Everything,
     /// `EVAL` and `EVAL_RO`.
     Eval,
+    /// `EVALSHA` and `EVALSHA_RO`.
+    Evalsha,
+    ScriptLoad,
+    ScriptExists,
     Hello,
     Info,
     Select,
