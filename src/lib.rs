@@ -24,6 +24,8 @@ pub mod record;
 pub mod accept;
 pub mod wire;
 
+pub mod native;
+
 pub mod command;
 pub mod dev;
 pub mod schema;

@@ -116,6 +116,17 @@ impl Policy {
         }
     }
 
+    /// The functions that statements may call in `store`, as the policy writes them.
+    pub fn functions(&self, store: Store) -> Vec<&str> {
+        match self.stores.get(store) {
+            Some(StoreObjects::Named(named)) => {
+                let functions = named.functions_written.iter();
+                functions.map(String::as_str).collect()
+            }
+            Some(StoreObjects::Keys(_)) | None => Vec::new(),
+        }
+    }
+
     /// SHA-256 in hexadecimal; the same on every sidecar that has the same policy.
     pub fn digest(&self) -> &str {
         &self.digest

@@ -71,6 +71,8 @@ pub(super) struct NamedObjects {
     pub(super) functions: Names,
     /// Names as the policy writes them, in its order: what [`ObjectId`] counts.
     pub(super) written: Vec<String>,
+    /// Functions as the policy writes them.
+    pub(super) functions_written: Vec<String>,
     /// Objects by their name in small letters, to answer a name in the wrong case.
     folded: HashMap<String, ObjectId>,
 }
@@ -188,6 +190,7 @@ fn named<'r>(
         objects: Names::new(&namespace),
         functions: Names::new(&namespace),
         written: Vec::new(),
+        functions_written: Vec::new(),
         folded: HashMap::new(),
     };
     for written in sections.iter().flat_map(|section| &section.objects) {
@@ -220,6 +223,8 @@ fn named<'r>(
             if named.functions.insert(space, name).is_none() {
                 let message = format!("function `{}` is listed twice", written.value);
                 faults.warning(&written.span, message, "remove one of the two");
+            } else {
+                named.functions_written.push(written.value.clone());
             }
         }
     }

@@ -6,7 +6,7 @@
 mod gcra;
 mod local;
 mod quota;
-mod shared;
+pub mod shared;
 
 #[cfg(test)]
 mod server_tests;

@@ -14,6 +14,7 @@ use super::{Refusal, Result, Session};
 use crate::operation::{Action, Classification, Object};
 use arguments::{Argument, Arguments, Found};
 use table::{Access, Grammar, Row, Standing};
+pub use table::{Needs, allowed};
 
 /// Most arguments of one command, its name included (Redis' own limit on a multibulk request).
 pub const ARGUMENTS_MAX: usize = 1024 * 1024;

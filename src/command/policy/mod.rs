@@ -16,6 +16,7 @@ mod request;
 mod batch;
 mod check;
 mod explain;
+mod grants;
 mod test;
 
 #[derive(Debug, Args)]
@@ -32,6 +33,8 @@ pub enum PolicyCommand {
     Explain(ExplainArgs),
     /// Run the cases of the `*.test.toml` files beside a policy
     Test(TestArgs),
+    /// Print the policy as a store's own grants, or say where a server differs from it
+    Grants(GrantsArgs),
 }
 
 #[derive(Debug, Args)]
@@ -69,6 +72,30 @@ pub struct ExplainArgs {
 pub struct TestArgs {
     /// A policy file, or a directory whose `*.toml` files are merged
     path: PathBuf,
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+#[derive(Debug, Args)]
+pub struct GrantsArgs {
+    /// A policy file, or a directory whose `*.toml` files are merged
+    #[arg(long)]
+    policy: PathBuf,
+    /// postgres, mysql, mongodb or redis
+    #[arg(long, value_parser = store)]
+    store: crate::operation::Store,
+    /// Compare a server, as an administrator of it; without a URL, as the account of --config's sidecar
+    #[arg(long, value_name = "URL", num_args = 0..=1)]
+    verify: Option<Option<String>>,
+    /// With --verify: the sidecar's configuration
+    #[arg(long, value_name = "FILE", env = "BULKHEAD_CONFIG")]
+    config: Option<PathBuf>,
+    /// With --verify URL: the certificate of the authority that signed the server's
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// The sidecar's own account, which is given, or compared with, what all callers may do (MySQL: `user@host`)
+    #[arg(long, value_name = "NAME")]
+    account: Option<String>,
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
@@ -120,5 +147,9 @@ pub fn run_on(
             }
         }
         PolicyCommand::Test(args) => test::run(args, output, errors),
+        PolicyCommand::Grants(args) => match load(&args.policy) {
+            Ok(policy) => grants::run(&policy, args, output, errors),
+            Err(fault) => report::load_fault(&fault, args.format, output, errors),
+        },
     }
 }

@@ -45,6 +45,11 @@ const CONTROL_MS_MAX: u64 = 2_000;
 /// Kills under way at once; beyond that `maxTimeMS` and the cursor's idle limit end what was abandoned.
 const KILLS_MAX: usize = 4;
 
+/// A client of its own, for questions that are no caller's. Opens its connections when they are first needed.
+pub async fn open(settings: &MongoSettings) -> Result<Client, ConnectError> {
+    connection::client(settings, &Arc::default()).await
+}
+
 /// A session is locked by the one request that uses it; the mutex is never contended.
 type Session = Arc<tokio::sync::Mutex<ClientSession>>;
 

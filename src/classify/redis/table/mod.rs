@@ -215,6 +215,49 @@ pub(super) fn knows(name: &str) -> bool {
     CONTAINERS.contains(&name.as_str()) || row(&name).is_some()
 }
 
+/// What a command that may be allowed asks of whoever sends it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    Nothing,
+    /// Its keys are read.
+    Reads,
+    /// A key of it is written, perhaps beside others that are read.
+    Writes,
+    /// It tells of keys that it does not name, or of the server.
+    Names,
+}
+
+/// Every command that may be allowed, as `COMMAND` lists it: `get`, `object|encoding`.
+pub fn allowed() -> impl Iterator<Item = (&'static str, Needs)> {
+    let rows = SECTIONS.into_iter().flatten();
+    rows.filter_map(|row| Some((row.name, needs(row.standing)?)))
+}
+
+fn needs(standing: Standing) -> Option<Needs> {
+    match standing {
+        Standing::Never(_) => None,
+        Standing::Free | Standing::Own([]) | Standing::Data([]) => Some(Needs::Nothing),
+        Standing::Data(specs) | Standing::Own(specs) => {
+            let reads = specs.iter().all(|spec| match spec {
+                KeySpec::At(_, access)
+                | KeySpec::From { access, .. }
+                | KeySpec::Counted { access, .. } => *access == Access::Read,
+            });
+            Some(if reads { Needs::Reads } else { Needs::Writes })
+        }
+        Standing::Special(grammar) => Some(match grammar {
+            Grammar::Sort | Grammar::Xread => Needs::Reads,
+            Grammar::Set
+            | Grammar::Bitfield
+            | Grammar::Copy
+            | Grammar::Georadius(_)
+            | Grammar::Xreadgroup => Needs::Writes,
+            Grammar::Keys | Grammar::Scan | Grammar::Everything | Grammar::Info => Needs::Names,
+            Grammar::Eval | Grammar::Hello | Grammar::Select => Needs::Nothing,
+        }),
+    }
+}
+
 fn lower(name: &[u8]) -> Option<String> {
     if name.len() > NAME_BYTES_MAX || !name.is_ascii() {
         return None;

@@ -1,0 +1,399 @@
+//! The server that is compared: by a URL, or as the configuration has it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ::redis::aio::MultiplexedConnection;
+use mysql_async::Conn;
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::{Difference, Error, Side, mongodb, mysql, postgres, redis, sidecar, subjects};
+use crate::config;
+use crate::decide::Policy;
+use crate::execute::mongodb::MongoSettings;
+use crate::execute::redis::RedisSettings;
+use crate::execute::settings::{PoolSettings, SqlStoreSettings, TlsMode, TlsSettings};
+use crate::operation::Store;
+
+/// How long comparing one server may take.
+const COMPARE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// One server.
+#[derive(Debug, Clone)]
+pub enum Target {
+    Postgres(SqlStoreSettings),
+    Mysql(SqlStoreSettings),
+    Mongodb(MongoSettings),
+    Redis(RedisSettings),
+}
+
+impl Target {
+    /// The store that the sidecar uses; `None` where it is not configured.
+    pub fn configured(stores: &config::Stores, store: Store) -> Option<Self> {
+        match store {
+            Store::Postgres => stores.postgres.clone().map(Self::Postgres),
+            Store::Mysql => stores.mysql.clone().map(Self::Mysql),
+            Store::Mongodb => stores.mongodb.clone().map(Self::Mongodb),
+            Store::Redis => stores.redis.clone().map(Self::Redis),
+        }
+    }
+
+    /// `scheme://user:password@host:port/database?sslrootcert=…`. What leaves the machine is encrypted and verified.
+    pub fn from_url(store: Store, url: &str, ca_file: Option<PathBuf>) -> Result<Self, Error> {
+        let parts = Parts::read(store, url)?;
+        let ca_file = ca_file.or_else(|| parts.ca_file());
+        let tls = TlsSettings {
+            mode: if parts.is_encrypted() || ca_file.is_some() || !is_loopback(&parts.host) {
+                TlsMode::VerifyFull
+            } else {
+                TlsMode::Disable
+            },
+            ca_file,
+        };
+        let sql = |port, pool| SqlStoreSettings {
+            host: parts.host.clone(),
+            port: parts.port.unwrap_or(port),
+            database: parts.path.clone(),
+            user: parts.user.clone(),
+            password: SecretString::from(parts.password.clone()),
+            tls: tls.clone(),
+            pool,
+            statement_timeout_ms: 10_000,
+        };
+        Ok(match store {
+            Store::Postgres => Self::Postgres(sql(5432, PoolSettings::POSTGRES)),
+            Store::Mysql => Self::Mysql(sql(3306, PoolSettings::MYSQL)),
+            Store::Mongodb => Self::Mongodb(MongoSettings {
+                uri: SecretString::from(url),
+                password: None,
+                database: mongodb::ROLES_DATABASE.to_owned(),
+                tls,
+                pool: MongoSettings::POOL,
+                statement_timeout_ms: 10_000,
+            }),
+            Store::Redis => Self::Redis(RedisSettings {
+                url: SecretString::from(url),
+                user: None,
+                password: None,
+                tls,
+                command_timeout_ms: RedisSettings::COMMAND_TIMEOUT_MS,
+                in_flight_max: RedisSettings::IN_FLIGHT_MAX,
+            }),
+        })
+    }
+
+    /// Every difference, as an administrator sees it: of the policy's roles, of the accounts that hold one of them
+    /// and of `account`, and roles that the policy does not have.
+    pub async fn differences(
+        &self,
+        policy: &Policy,
+        account: Option<&str>,
+    ) -> Result<Vec<Difference>, Error> {
+        let comparing = self.compare(policy, account);
+        tokio::time::timeout(COMPARE_TIMEOUT, comparing)
+            .await
+            .map_err(|_| Error::Read("it takes too long".into()))?
+    }
+
+    async fn compare(
+        &self,
+        policy: &Policy,
+        account: Option<&str>,
+    ) -> Result<Vec<Difference>, Error> {
+        let store = self.store();
+        let account = account.map(|name| match store {
+            Store::Mysql if !name.contains('@') => format!("{name}@%"),
+            Store::Postgres | Store::Mysql | Store::Mongodb | Store::Redis => name.to_owned(),
+        });
+        let mut subjects = subjects(policy, store, account.as_deref());
+        let mut others: Vec<String> = Vec::new();
+        let mut add = |holders: Vec<String>, subjects: &mut Vec<super::Subject>| {
+            for holder in holders {
+                if !subjects.iter().any(|subject| subject.name == holder) {
+                    subjects.push(sidecar(policy, store, &holder));
+                    others.push(holder);
+                }
+            }
+        };
+        let (strays, mut all) = match self {
+            Self::Postgres(settings) => {
+                let client = crate::system::connect(settings)
+                    .await
+                    .map_err(unconnected)?;
+                let (strays, holders) = postgres::others(&client, &subjects).await?;
+                add(holders, &mut subjects);
+                (strays, postgres::differences(&client, &subjects).await?)
+            }
+            Self::Mysql(settings) => {
+                let mut conn = mysql_connection(settings).await?;
+                let (strays, holders) = mysql::others(&mut conn, &subjects).await?;
+                add(holders, &mut subjects);
+                (strays, mysql::differences(&mut conn, &subjects).await?)
+            }
+            Self::Mongodb(settings) => {
+                let client = crate::execute::mongodb::open(settings)
+                    .await
+                    .map_err(unconnected)?;
+                let (strays, holders) = mongodb::others(&client, &subjects).await?;
+                add(holders, &mut subjects);
+                (strays, mongodb::differences(&client, &subjects).await?)
+            }
+            Self::Redis(settings) => {
+                let mut connection = redis_connection(settings).await?;
+                let (strays, mut anybody) = redis::others(&mut connection, &subjects).await?;
+                anybody.extend(redis::differences(&mut connection, &subjects).await?);
+                (strays, anybody)
+            }
+        };
+        // Who holds some of the roles only may do less than all callers, and must not do more.
+        all.retain(|found| found.side == Side::Extra || !others.contains(&found.subject));
+        all.extend(strays.into_iter().map(|subject| Difference {
+            subject,
+            side: Side::Extra,
+            what: "existence".to_owned(),
+            on: "the server: the policy has no such role".to_owned(),
+        }));
+        Ok(all)
+    }
+
+    /// How the account of the sidecar differs from what its callers may do, as that account itself sees it.
+    pub async fn own_differences(&self, policy: &Policy) -> Result<Vec<Difference>, Error> {
+        let comparing = self.compare_own(policy);
+        tokio::time::timeout(COMPARE_TIMEOUT, comparing)
+            .await
+            .map_err(|_| Error::Read("it takes too long".into()))?
+    }
+
+    async fn compare_own(&self, policy: &Policy) -> Result<Vec<Difference>, Error> {
+        match self {
+            Self::Postgres(settings) => {
+                let client = crate::system::connect(settings)
+                    .await
+                    .map_err(unconnected)?;
+                let subject = sidecar(policy, Store::Postgres, &settings.user);
+                postgres::differences(&client, std::slice::from_ref(&subject)).await
+            }
+            Self::Mysql(settings) => {
+                let mut conn = mysql_connection(settings).await?;
+                let name = mysql::whoami(&mut conn).await?;
+                mysql::own_differences(&mut conn, &sidecar(policy, Store::Mysql, &name)).await
+            }
+            Self::Mongodb(settings) => {
+                let client = crate::execute::mongodb::open(settings)
+                    .await
+                    .map_err(unconnected)?;
+                let subject = sidecar(policy, Store::Mongodb, "the sidecar's account");
+                mongodb::own_differences(&client, &subject).await
+            }
+            Self::Redis(settings) => {
+                let mut connection = redis_connection(settings).await?;
+                let asked = redis::whoami(&mut connection).await?;
+                let configured = settings.user.clone();
+                let name = asked.or(configured).unwrap_or_else(|| "default".to_owned());
+                let listed: Vec<String> = policy
+                    .objects(Store::Redis)
+                    .into_iter()
+                    .map(str::to_owned)
+                    .collect();
+                let subject = sidecar(policy, Store::Redis, &name);
+                redis::own_differences(&mut connection, &subject, &listed).await
+            }
+        }
+    }
+
+    const fn store(&self) -> Store {
+        match self {
+            Self::Postgres(_) => Store::Postgres,
+            Self::Mysql(_) => Store::Mysql,
+            Self::Mongodb(_) => Store::Mongodb,
+            Self::Redis(_) => Store::Redis,
+        }
+    }
+}
+
+async fn mysql_connection(settings: &SqlStoreSettings) -> Result<Conn, Error> {
+    let options = crate::execute::mysql::options(settings).map_err(unconnected)?;
+    let options = options.db_name(Some(settings.database.clone()).filter(|name| !name.is_empty()));
+    Conn::new(options).await.map_err(unconnected)
+}
+
+async fn redis_connection(settings: &RedisSettings) -> Result<MultiplexedConnection, Error> {
+    let client = crate::execute::redis::link::client(settings).map_err(unconnected)?;
+    client
+        .get_multiplexed_async_connection()
+        .await
+        .map_err(unconnected)
+}
+
+fn unconnected(error: impl std::fmt::Display) -> Error {
+    Error::Connect(error.to_string())
+}
+
+/// A URL, taken apart. `Debug` is not there: it holds a password.
+struct Parts {
+    scheme: String,
+    user: String,
+    password: String,
+    host: String,
+    port: Option<u16>,
+    path: String,
+    query: Vec<(String, String)>,
+}
+
+impl Parts {
+    fn read(store: Store, url: &str) -> Result<Self, Error> {
+        let odd = |what: &str| {
+            let form = match store {
+                Store::Postgres => "postgres://user:password@host:5432/database",
+                Store::Mysql => "mysql://user:password@host:3306/database",
+                Store::Mongodb => "mongodb://user:password@host:27017/?authSource=admin",
+                Store::Redis => "rediss://user:password@host:6379/0",
+            };
+            Error::Target(format!("the URL {what}: write `{form}`"))
+        };
+        let (scheme, rest) = url.split_once("://").ok_or_else(|| odd("has no scheme"))?;
+        let is_ours = match store {
+            Store::Postgres => matches!(scheme, "postgres" | "postgresql"),
+            Store::Mysql => matches!(scheme, "mysql" | "mariadb"),
+            Store::Mongodb => matches!(scheme, "mongodb" | "mongodb+srv"),
+            Store::Redis => matches!(scheme, "redis" | "rediss"),
+        };
+        if !is_ours {
+            return Err(odd(&format!("is not one of {store}")));
+        }
+        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let (account, place) = authority.rsplit_once('@').unwrap_or(("", authority));
+        let (user, password) = account.split_once(':').unwrap_or((account, ""));
+        let (host, port) = match place
+            .strip_prefix('[')
+            .and_then(|rest| rest.split_once(']'))
+        {
+            Some((host, port)) => (host, port.strip_prefix(':')),
+            None => match place.split_once(':') {
+                Some((host, port)) => (host, Some(port)),
+                None => (place, None),
+            },
+        };
+        let port = match (store, port) {
+            // A MongoDB URL may name several hosts; its driver reads it.
+            (Store::Mongodb, _) | (_, None) => None,
+            (_, Some(port)) => Some(port.parse().map_err(|_| odd("has a port that is none"))?),
+        };
+        let decode = |text: &str| decoded(text).ok_or_else(|| odd("has a `%` without its digits"));
+        let query = query.split('&').filter_map(|pair| pair.split_once('='));
+        Ok(Self {
+            scheme: scheme.to_owned(),
+            user: decode(user)?,
+            password: decode(password)?,
+            host: host.to_owned(),
+            port,
+            path: decode(path)?,
+            query: query
+                .map(|(key, value)| Ok((key.to_lowercase(), decode(value)?)))
+                .collect::<Result<_, Error>>()?,
+        })
+    }
+
+    fn option(&self, names: &[&str]) -> Option<&str> {
+        let found = self
+            .query
+            .iter()
+            .find(|(key, _)| names.contains(&key.as_str()));
+        found.map(|(_, value)| value.as_str())
+    }
+
+    fn ca_file(&self) -> Option<PathBuf> {
+        self.option(&["sslrootcert", "ssl-ca", "tlscafile"])
+            .map(PathBuf::from)
+    }
+
+    fn is_encrypted(&self) -> bool {
+        let asked = self.option(&["sslmode", "ssl-mode", "tls", "ssl"]);
+        let off = ["disable", "disabled", "false"];
+        matches!(self.scheme.as_str(), "rediss" | "mongodb+srv")
+            || asked.is_some_and(|mode| !off.contains(&mode.to_lowercase().as_str()))
+    }
+}
+
+fn decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
+        let (high, low) = (digit(rest.next())?, digit(rest.next())?);
+        bytes.push(u8::try_from(high * 16 + low).ok()?);
+    }
+    String::from_utf8(bytes).ok()
+}
+
+fn is_loopback(host: &str) -> bool {
+    host == "localhost"
+        || host
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}
+
+impl Target {
+    /// The account that the target logs in with, where it says.
+    pub fn user(&self) -> Option<String> {
+        match self {
+            Self::Postgres(settings) | Self::Mysql(settings) => Some(settings.user.clone()),
+            Self::Mongodb(settings) => {
+                let uri = settings.uri.expose_secret();
+                let (_, rest) = uri.split_once("://")?;
+                let (account, _) = rest.split_once('@')?;
+                decoded(account.split(':').next()?)
+            }
+            Self::Redis(settings) => settings.user.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_taken_apart() {
+        let sql = |url: &str| match Target::from_url(Store::Postgres, url, None) {
+            Ok(Target::Postgres(s)) => format!(
+                "{} {} {} {} {} {:?} {:?}",
+                s.host,
+                s.port,
+                s.database,
+                s.user,
+                s.password.expose_secret(),
+                s.tls.mode,
+                s.tls.ca_file
+            ),
+            other => format!("{}", other.unwrap_err()),
+        };
+        for (url, expected) in [
+            (
+                "postgres://a:b@localhost/d",
+                "localhost 5432 d a b Disable None",
+            ),
+            ("postgres://a:b%40@db:1/d", "db 1 d a b@ VerifyFull None"),
+            (
+                "postgresql://a:b@127.0.0.1:1/d?sslmode=verify-full&sslrootcert=/ca",
+                "127.0.0.1 1 d a b VerifyFull Some(\"/ca\")",
+            ),
+            ("postgres://a:b@[::1]:1/d", "::1 1 d a b Disable None"),
+        ] {
+            assert_eq!(sql(url), expected, "{url}");
+        }
+        for url in [
+            "localhost",
+            "mysql://a:b@h/d",
+            "postgres://a:b%4@h/d",
+            "postgres://a@h:x/d",
+        ] {
+            assert!(sql(url).contains("the URL "), "{url}: {}", sql(url));
+        }
+    }
+}
