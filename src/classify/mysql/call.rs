@@ -2,6 +2,7 @@
 
 use super::functions::{self, Verdict};
 use super::parser::Parser;
+use super::shape::ColumnPlace;
 use super::token::Kind;
 use super::words;
 use crate::classify::{Refusal, Result};
@@ -18,6 +19,7 @@ impl Parser<'_> {
             .zip(self.peek(1))
             .is_some_and(|(name, parenthesis)| name.end() == parenthesis.start());
         let verdict = functions::verdict(name, schema.as_deref());
+        self.note_call(name);
         match verdict {
             Verdict::Forbidden(reason) => {
                 return Err(Refusal::Forbidden(format!(
@@ -100,7 +102,11 @@ impl Parser<'_> {
                 }
                 self.json_fallbacks()?;
             }
-            "VALUES" | "VALUE" | "DEFAULT" => self.column()?,
+            "VALUES" | "VALUE" => {
+                self.column()?;
+                self.note_place(ColumnPlace::Inserted);
+            }
+            "DEFAULT" => self.column()?,
             _ => self.common_arguments()?,
         }
         self.expect_symbol(")")?;

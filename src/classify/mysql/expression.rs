@@ -5,6 +5,7 @@
 
 use super::parser::Parser;
 use super::query::Parenthesised;
+use super::shape::ColumnPlace;
 use super::token::Kind;
 use super::words;
 use crate::classify::Result;
@@ -16,10 +17,11 @@ const OPERATORS: [&str; 21] = [
     ">>", "&&", "||", ":=",
 ];
 
-/// Words that join two operands, each perhaps after `NOT`.
-const OPERATOR_WORDS: [&str; 11] = [
-    "AND", "OR", "XOR", "DIV", "MOD", "LIKE", "RLIKE", "REGEXP", "IN", "BETWEEN", "ESCAPE",
-];
+/// Words that join two operands and cannot fail, each perhaps after `NOT`.
+const COMPARING_WORDS: [&str; 6] = ["AND", "OR", "XOR", "LIKE", "IN", "BETWEEN"];
+
+/// Words that join two operands and may fail.
+const COMPUTING_WORDS: [&str; 5] = ["DIV", "MOD", "RLIKE", "REGEXP", "ESCAPE"];
 
 /// Functions that are called without parentheses.
 const BARE_FUNCTIONS: [&str; 10] = [
@@ -46,7 +48,9 @@ impl Parser<'_> {
         self.operand()?;
         if self.is_symbol(0, ".") && self.is_symbol(1, "*") {
             self.expect_symbol(".")?;
-            return self.expect_symbol("*");
+            self.expect_symbol("*")?;
+            self.note_place(ColumnPlace::Star);
+            return Ok(());
         }
         self.operators()
     }
@@ -75,6 +79,7 @@ impl Parser<'_> {
                     )?;
                 }
                 if OPERATORS.contains(&symbol) {
+                    self.note_operator(symbol);
                     self.expect_symbol(symbol)?;
                     self.eat_any(&["ANY", "ALL", "SOME"]);
                     return Ok(true);
@@ -86,18 +91,25 @@ impl Parser<'_> {
             {
                 self.expect(&["NOT"])?;
             }
-            if self.eat_any(&OPERATOR_WORDS) || self.eat(&["SOUNDS", "LIKE"]) {
+            if self.eat_any(&COMPARING_WORDS) {
+                return Ok(true);
+            }
+            if self.eat_any(&COMPUTING_WORDS) || self.eat(&["SOUNDS", "LIKE"]) {
+                self.note_computes();
                 return Ok(true);
             }
             if self.eat(&["MEMBER", "OF"]) || (self.is_symbol(1, "(") && self.eat(&["MEMBER"])) {
+                self.note_computes();
                 return Ok(true);
             }
             if self.eat(&["IS"]) {
                 self.eat(&["NOT"]);
                 self.expect_any(&["NULL", "TRUE", "FALSE", "UNKNOWN"])?;
             } else if self.eat(&["COLLATE"]) {
+                self.note_computes();
                 self.collation()?;
             } else if self.eat(&["AT", "TIME", "ZONE"]) {
+                self.note_computes();
                 self.eat(&["INTERVAL"]);
                 self.expect_kind(Kind::Text, "a time zone")?;
             } else {
@@ -120,7 +132,12 @@ impl Parser<'_> {
             let prefix = PREFIXES.iter().find(|prefix| self.is_symbol(0, prefix));
             if let Some(prefix) = prefix {
                 self.expect_symbol(prefix)?;
-            } else if !self.eat_any(&["NOT", "BINARY"]) {
+                if *prefix != "!" && self.kind(0) != Some(Kind::Number) {
+                    self.note_computes();
+                }
+            } else if self.eat(&["BINARY"]) {
+                self.note_computes();
+            } else if !self.eat(&["NOT"]) {
                 break;
             }
         }
@@ -141,6 +158,7 @@ impl Parser<'_> {
                     "user variables (`@name`) keep values",
                     "send the value as a parameter",
                 )?;
+                self.note_computes();
                 self.expect_kind(Kind::UserVariable, "a variable")
             }
             Some(Kind::SystemVariable) => self.system_variable(),
@@ -193,6 +211,7 @@ impl Parser<'_> {
     /// `{d '…'}`, `{t '…'}`, `{ts '…'}`, `{fn expression}`.
     fn odbc_escape(&mut self) -> Result<()> {
         self.expect_symbol("{")?;
+        self.note_computes();
         if self.eat_any(&["D", "T", "TS"]) {
             self.expect_kind(Kind::Text, "a string")?;
         } else if self.eat(&["FN"]) {
@@ -213,6 +232,7 @@ impl Parser<'_> {
             return Ok(());
         }
         if self.eat(&["CASE"]) {
+            self.note_computes();
             return self.nested(Self::case);
         }
         if self.is_word(0, "EXISTS") && self.is_symbol(1, "(") {
@@ -228,10 +248,12 @@ impl Parser<'_> {
         }
         if self.is_word(0, "INTERVAL") && !self.is_interval_function() {
             self.expect(&["INTERVAL"])?;
+            self.note_computes();
             self.nested(Self::expression)?;
             return self.expect_any(&words::UNITS);
         }
         if self.eat(&["MATCH"]) {
+            self.note_computes();
             return self.nested(Self::match_against);
         }
         if words::is_any(word, &["DATE", "TIME", "TIMESTAMP"]) && self.kind(1) == Some(Kind::Text) {
@@ -310,10 +332,10 @@ impl Parser<'_> {
     /// After `MATCH`: `(columns) AGAINST (expression [mode])`.
     fn match_against(&mut self) -> Result<()> {
         if self.eat_symbol("(") {
-            self.list(Self::column)?;
+            self.list(Self::matched_column)?;
             self.expect_symbol(")")?;
         } else {
-            self.list(Self::column)?;
+            self.list(Self::matched_column)?;
         }
         self.expect(&["AGAINST"])?;
         self.expect_symbol("(")?;
@@ -326,6 +348,12 @@ impl Parser<'_> {
         }
         self.eat(&["WITH", "QUERY", "EXPANSION"]);
         self.expect_symbol(")")
+    }
+
+    fn matched_column(&mut self) -> Result<()> {
+        self.column()?;
+        self.note_place(ColumnPlace::Matched);
+        Ok(())
     }
 
     fn operator_in_against(&mut self) -> Result<bool> {
@@ -352,6 +380,7 @@ impl Parser<'_> {
         }
         self.column()?;
         while self.eat_symbol("->") || self.eat_symbol("->>") {
+            self.note_computes();
             self.expect_kind(Kind::Text, "a JSON path")?;
         }
         Ok(())
@@ -367,6 +396,7 @@ impl Parser<'_> {
         if self.is_symbol(0, ".") {
             return self.forbidden("a name that begins with a dot; write the name alone");
         }
+        let start = self.at;
         let mut parts = vec![self.column_part()?];
         while parts.len() < 3 && self.is_symbol(0, ".") && !self.is_symbol(1, "*") {
             self.expect_symbol(".")?;
@@ -375,6 +405,7 @@ impl Parser<'_> {
         if let Some(qualifiers) = &mut self.qualifiers {
             qualifiers.insert(parts.iter().rev().nth(1).cloned());
         }
+        self.note_column(start, &parts);
         Ok(parts)
     }
 }

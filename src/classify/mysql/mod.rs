@@ -52,6 +52,7 @@ mod query;
 mod scope;
 mod second;
 mod session;
+pub mod shape;
 mod show;
 mod statement;
 mod tables;
@@ -71,7 +72,8 @@ pub use statement::is_classified as is_classified_statement;
 pub use words::is_classified as is_classified_keyword;
 
 use parser::Parser;
-use token::{Kind, Token};
+pub use parser::TableName;
+pub use token::{Kind, Token};
 
 use super::{Refusal, Result, STATEMENT_BYTES_MAX, Session};
 use crate::operation::Classification;
@@ -116,6 +118,50 @@ fn understand(sql: &str, session: Session) -> Result {
         rewritten,
         ..parser.finish()
     })
+}
+
+/// A statement with the places of what it is made of.
+#[derive(Debug)]
+pub struct Reading {
+    /// The text that would be sent, of which the tokens are.
+    pub sql: String,
+    pub tokens: Vec<Token>,
+    pub shape: shape::Shape,
+    pub classification: Classification,
+}
+
+/// Reads a statement for whoever rewrites it.
+pub fn read(sql: &str, session: Session) -> Result<Reading> {
+    let (text, noted) = read_once(sql, session).map_err(shortened)?;
+    let (again, noted) = if text == sql {
+        (sql.to_owned(), noted)
+    } else {
+        read_once(&text, session).map_err(shortened)?
+    };
+    if again != text {
+        return Err(Refusal::Unparsable(
+            "its canonical text has another; write it more simply".into(),
+        ));
+    }
+    let (tokens, shape, classification) = noted;
+    Ok(Reading {
+        sql: text,
+        tokens,
+        shape,
+        classification,
+    })
+}
+
+type Noted = (Vec<Token>, shape::Shape, Classification);
+
+fn read_once(sql: &str, session: Session) -> Result<(String, Noted)> {
+    let mut parser = Parser::new(sql, lexer::tokens(sql)?, session);
+    parser.shape = Some(Box::default());
+    parser.statements()?;
+    let text = canonical(sql, &parser.tokens);
+    let shape = parser.shape.take().map(|shape| *shape).unwrap_or_default();
+    let tokens = std::mem::take(&mut parser.tokens);
+    Ok((text, (tokens, shape, parser.finish())))
 }
 
 /// The text that is sent: the tokens as they were understood. What stood between two tokens is kept where it is

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use super::shape::Shape;
 use super::token::{Kind, Token};
 use super::words;
 use crate::classify::{Refusal, Result, Session};
@@ -38,6 +39,8 @@ pub struct Parser<'a> {
     pub depth_seen: usize,
     pub chain_seen: usize,
     pub joins_seen: usize,
+    /// What a rewriting needs to know, where it is wanted.
+    pub shape: Option<Box<Shape>>,
 }
 
 /// A table's name as the statement has it.
@@ -87,6 +90,7 @@ impl<'a> Parser<'a> {
             depth_seen: 0,
             chain_seen: 0,
             joins_seen: 0,
+            shape: None,
         }
     }
 

@@ -1,6 +1,7 @@
 //! Query expressions: `WITH`, `SELECT`, `TABLE`, `VALUES`, set operations, ordering, limits, locks, windows.
 
 use super::parser::{Parser, Source, TableName};
+use super::shape::ColumnPlace;
 use super::tables::Joined;
 use super::token::Kind;
 use crate::classify::Result;
@@ -143,9 +144,11 @@ impl Parser<'_> {
             return self.select(tables);
         }
         if self.eat(&["TABLE"]) {
+            let start = self.at - 1;
             let name = self.table_name()?;
             if let Source::Table(table) = self.resolve(name)? {
                 self.touch(&table, Action::Select);
+                self.note_table_statement(&table, start);
                 tables.push(table);
             }
             return Ok(());
@@ -231,14 +234,14 @@ impl Parser<'_> {
             }
         }
         if self.eat(&["WHERE"]) {
-            self.expression()?;
+            self.condition()?;
         }
         if self.eat(&["GROUP", "BY"]) {
             self.list(Self::order_item)?;
             self.eat(&["WITH", "ROLLUP"]);
         }
         if self.eat(&["HAVING"]) {
-            self.expression()?;
+            self.condition()?;
         }
         if self.eat(&["WINDOW"]) {
             self.list(|parser| {
@@ -251,24 +254,34 @@ impl Parser<'_> {
     }
 
     pub fn select_item(&mut self) -> Result<()> {
-        if self.eat_symbol("*") {
+        if self.is_symbol(0, "*") {
+            let start = self.at;
+            self.expect_symbol("*")?;
+            self.note_column(start, &[]);
+            self.note_place(ColumnPlace::Star);
             return Ok(());
         }
         self.expression_or_star()?;
         self.column_alias()
     }
 
-    fn column_alias(&mut self) -> Result<()> {
+    pub fn column_alias(&mut self) -> Result<()> {
         if self.eat(&["AS"]) {
             if self.eat_kind(Kind::Text) {
                 return Ok(());
             }
-            return self.name("an alias").map(|_| ());
+            return self.alias_of_item();
         }
         if self.is_alias() {
-            return self.name("an alias").map(|_| ());
+            return self.alias_of_item();
         }
         self.eat_kind(Kind::Text);
+        Ok(())
+    }
+
+    fn alias_of_item(&mut self) -> Result<()> {
+        let alias = self.name("an alias")?;
+        self.note(|shape| shape.aliases.push(alias));
         Ok(())
     }
 
@@ -293,6 +306,7 @@ impl Parser<'_> {
                 }
             }
             if self.eat(&["ROWS", "EXAMINED"]) {
+                self.note(|shape| shape.counts_examined = true);
                 self.limit_number()?;
             }
             return Ok(());
@@ -338,6 +352,7 @@ impl Parser<'_> {
         }
         for table in tables {
             self.touch(table, Action::Update);
+            self.note(|shape| shape.locked.push(table.clone()));
         }
         Ok(())
     }

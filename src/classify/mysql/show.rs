@@ -2,6 +2,7 @@
 
 use super::parser::{Parser, TableName};
 use super::session;
+use super::shape::Shown;
 use super::token::Kind;
 use super::words;
 use crate::classify::Result;
@@ -91,6 +92,7 @@ impl Parser<'_> {
         if self.eat(&["CREATE", "TABLE"]) {
             let table = self.table_name()?;
             self.touch(&table, Action::Select);
+            self.note(|shape| shape.shown.push((table, Shown::Statistics)));
             return Ok(());
         }
         if self.eat(&["WARNINGS"]) || self.eat(&["ERRORS"]) {
@@ -113,9 +115,14 @@ impl Parser<'_> {
         }
         self.eat(&["EXTENDED"]);
         self.eat(&["FULL"]);
+        let shown = match self.word(0).to_ascii_uppercase().as_str() {
+            "COLUMNS" | "FIELDS" => Shown::Columns,
+            _ => Shown::Statistics,
+        };
         if self.eat_any(&["COLUMNS", "FIELDS", "INDEX", "INDEXES", "KEYS"]) {
             let table = self.shown_table()?;
             self.touch(&table, Action::Select);
+            self.note(|shape| shape.shown.push((table, shown)));
             return self.like_or_where();
         }
         if !words::is_any(self.word(0), &FORBIDDEN) {
@@ -214,10 +221,12 @@ impl Parser<'_> {
             statement = true;
         }
         if statement || self.is_explainable() {
+            self.note(|shape| shape.is_explained = true);
             return self.data_statement();
         }
         let table = self.table_name()?;
         self.touch(&table, Action::Select);
+        self.note(|shape| shape.shown.push((table, Shown::Columns)));
         if matches!(self.kind(0), Some(Kind::Word | Kind::Quoted)) {
             self.name("a column")?;
         } else {

@@ -140,6 +140,7 @@ impl Parser<'_> {
     }
 
     fn statement(&mut self) -> Result<()> {
+        self.note(|shape| shape.statements += 1);
         let first = self.word(0).to_ascii_uppercase();
         if let Some((word, reason)) = FORBIDDEN.iter().find(|(word, _)| *word == first) {
             return Err(Refusal::Forbidden(format!("{word}: {reason}")));
@@ -163,7 +164,10 @@ impl Parser<'_> {
             "START" | "BEGIN" | "COMMIT" | "ROLLBACK" | "SAVEPOINT" | "RELEASE" => {
                 self.transaction_control()
             }
-            "CREATE" | "ALTER" | "DROP" | "TRUNCATE" | "RENAME" => self.definition(),
+            "CREATE" | "ALTER" | "DROP" | "TRUNCATE" | "RENAME" => {
+                self.note(|shape| shape.is_definition = true);
+                self.definition()
+            }
             "SELECT" | "WITH" | "TABLE" | "VALUES" | "INSERT" | "REPLACE" | "UPDATE" | "DELETE" => {
                 self.data_statement()
             }

@@ -2,6 +2,7 @@
 
 use super::parser::{JOINED_TABLES_MAX, Parser, Source, TableName};
 use super::query::Parenthesised;
+use super::shape::TableTokens;
 use super::token::Kind;
 use crate::classify::{Refusal, Result};
 use crate::operation::Action;
@@ -12,6 +13,8 @@ pub struct Joined {
     pub source: Source,
     /// The name by which the rest of the statement refers to it.
     pub alias: Option<String>,
+    /// The place of the note about it.
+    pub noted: Option<usize>,
 }
 
 impl Joined {
@@ -55,10 +58,10 @@ impl Parser<'_> {
         loop {
             if self.is_word(0, "ON") && !self.is_on_duplicate() {
                 self.expect(&["ON"])?;
-                self.expression()?;
+                self.condition()?;
             } else if self.is_word(0, "USING") && self.is_symbol(1, "(") {
                 self.expect(&["USING"])?;
-                self.list_in_parentheses(|parser| parser.name("a column").map(|_| ()))?;
+                self.using()?;
             } else if self.eat_join() {
                 self.table_factor(joined)?;
             } else {
@@ -88,7 +91,11 @@ impl Parser<'_> {
             &["NATURAL", "LEFT", "OUTER", "JOIN"],
             &["NATURAL", "RIGHT", "OUTER", "JOIN"],
         ];
+        let natural = self.is_word(0, "NATURAL");
         let found = JOINS.iter().any(|join| self.eat(join));
+        if natural && found {
+            self.note(|shape| shape.joins_by_name = true);
+        }
         self.joins_seen += usize::from(found);
         found
     }
@@ -109,6 +116,7 @@ impl Parser<'_> {
         }
         if self.is_word(0, "LATERAL") && self.is_symbol(1, "(") {
             self.expect(&["LATERAL"])?;
+            self.note_computes();
             self.expect_symbol("(")?;
             self.query()?;
             self.expect_symbol(")")?;
@@ -124,15 +132,33 @@ impl Parser<'_> {
                 Parenthesised::Other => Ok(()),
             };
         }
+        let mut tokens = TableTokens::default();
+        let start = self.at;
         let name = self.table_name()?;
+        let exposed = name.name.clone();
         let source = self.resolve(name)?;
+        let partition = self.at;
         self.partitions()?;
+        tokens.partition = partition..self.at;
         if self.is_word(0, "FOR") && self.is_word(1, "SYSTEM_TIME") {
             self.system_time()?;
         }
+        tokens.system_time = tokens.partition.end..self.at;
         let alias = self.table_alias()?;
+        let hints = self.at;
         self.index_hints()?;
-        self.push(joined, Joined { source, alias })
+        tokens.hints = hints..self.at;
+        tokens.whole = start..self.at;
+        if matches!(source, Source::Derived) {
+            self.note_derived(Some(alias.as_deref().unwrap_or(&exposed)));
+        }
+        let noted = self.note_source(&source, alias.as_deref(), tokens);
+        let entry = Joined {
+            source,
+            alias,
+            noted,
+        };
+        self.push(joined, entry)
     }
 
     /// `[AS] alias [(columns)]` after a derived table.
@@ -141,8 +167,13 @@ impl Parser<'_> {
         if alias.is_some() && self.is_symbol(0, "(") {
             self.list_in_parentheses(|parser| parser.name("a column").map(|_| ()))?;
         }
-        let source = Source::Derived;
-        self.push(joined, Joined { source, alias })
+        self.note_derived(alias.as_deref());
+        let entry = Joined {
+            source: Source::Derived,
+            alias,
+            noted: None,
+        };
+        self.push(joined, entry)
     }
 
     /// `( query )`, `( tables )`, with any number of parentheses; both begin alike, so it is read once and the
@@ -179,15 +210,34 @@ impl Parser<'_> {
     fn joins_after_factor(&mut self, joined: &mut Vec<Joined>) -> Result<()> {
         loop {
             if self.eat(&["ON"]) {
-                self.expression()?;
+                self.condition()?;
             } else if self.eat(&["USING"]) {
-                self.list_in_parentheses(|parser| parser.name("a column").map(|_| ()))?;
+                self.using()?;
             } else if self.eat_join() {
                 self.table_factor(joined)?;
             } else {
                 return Ok(());
             }
         }
+    }
+
+    /// The columns of `USING (…)`.
+    fn using(&mut self) -> Result<()> {
+        self.note(|shape| shape.joins_by_name = true);
+        self.list_in_parentheses(|parser| {
+            let start = parser.at;
+            let column = parser.name("a column")?;
+            parser.note_column(start, &[column]);
+            Ok(())
+        })
+    }
+
+    /// What stands after `WHERE`, `ON` and `HAVING`.
+    pub fn condition(&mut self) -> Result<()> {
+        let start = self.at;
+        self.expression()?;
+        self.note_condition(start);
+        Ok(())
     }
 
     /// `PARTITION (p0, …)`.
@@ -266,6 +316,7 @@ impl Parser<'_> {
     /// `JSON_TABLE(document, path COLUMNS (…))`.
     fn json_table(&mut self) -> Result<()> {
         self.expect(&["JSON_TABLE"])?;
+        self.note_computes();
         self.expect_symbol("(")?;
         self.nested(Self::expression)?;
         self.expect_symbol(",")?;

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::parser::{Parser, Source, TableName};
+use super::shape::{self, ColumnPlace, TableTokens, Verb};
 use super::tables::Joined;
 use super::token::Kind;
 use crate::classify::{Refusal, Result};
@@ -40,19 +41,23 @@ impl Uses {
 impl Parser<'_> {
     /// After `INSERT` (`replace` false) or `REPLACE`.
     pub fn insert(&mut self, replace: bool) -> Result<()> {
+        let verb = if replace { Verb::Replace } else { Verb::Insert };
+        self.note_write(verb, |_| ());
         self.eat_kind(Kind::Hint);
         while self.eat_any(&["LOW_PRIORITY", "DELAYED", "HIGH_PRIORITY", "IGNORE"]) {}
         self.eat(&["INTO"]);
+        let start = self.at;
         let target = self.table_name()?;
         self.touch(&target, Action::Insert);
         if replace {
             self.touch(&target, Action::Delete);
         }
-        self.partitions()?;
+        self.note_single_target(&target, start)?;
         if self.is_symbol(0, "(") && !self.is_query_in_parentheses() {
+            self.note_written(|write| write.columns = Some(Vec::new()));
             self.expect_symbol("(")?;
             if !self.eat_symbol(")") {
-                self.list(Self::column)?;
+                self.list(Self::inserted_column)?;
                 self.expect_symbol(")")?;
             }
         }
@@ -63,22 +68,69 @@ impl Parser<'_> {
                 return self.unexpected("no ON DUPLICATE KEY UPDATE in REPLACE");
             }
             self.touch(&target, Action::Update);
-            self.list(|parser| parser.assignment().map(drop))?;
+            self.list(|parser| parser.assignment(true).map(drop))?;
         }
         self.returning(&target)
     }
 
+    fn inserted_column(&mut self) -> Result<()> {
+        self.column()?;
+        self.note_place(ColumnPlace::Written);
+        let at = self.last_column();
+        self.note_written(|write| write.columns.get_or_insert_default().push(at));
+        Ok(())
+    }
+
+    /// Notes the one table that is written, whose name began at `start`, and takes its partitions.
+    fn note_single_target(&mut self, target: &TableName, start: usize) -> Result<()> {
+        let partition = self.at;
+        self.partitions()?;
+        let tokens = TableTokens {
+            whole: start..self.at,
+            partition: partition..self.at,
+            ..TableTokens::default()
+        };
+        let at = self.note_table(target, None, tokens);
+        self.note_target(at);
+        Ok(())
+    }
+
     fn insert_source(&mut self) -> Result<()> {
         if self.eat(&["SET"]) {
-            return self.list(|parser| parser.assignment().map(drop));
+            return self.list(|parser| parser.assignment(false).map(drop));
         }
         if self.eat_any(&["VALUES", "VALUE"]) {
             return self.list(|parser| {
                 parser.eat(&["ROW"]);
-                parser.row()
+                parser.inserted_row()
             });
         }
-        self.query().map(|_| ())
+        let start = self.at;
+        self.query()?;
+        let source = start..self.at;
+        self.note_written(|write| write.source = Some(source));
+        Ok(())
+    }
+
+    /// `( [expression | DEFAULT] , … )`, perhaps empty.
+    fn inserted_row(&mut self) -> Result<()> {
+        self.note_written(|write| write.rows.push(Vec::new()));
+        self.expect_symbol("(")?;
+        if self.eat_symbol(")") {
+            return Ok(());
+        }
+        self.list(|parser| {
+            let start = parser.at;
+            parser.value()?;
+            let value = start..parser.at;
+            parser.note_written(|write| {
+                if let Some(row) = write.rows.last_mut() {
+                    row.push(value);
+                }
+            });
+            Ok(())
+        })?;
+        self.expect_symbol(")")
     }
 
     /// MySQL's `AS new [(columns)]` after the rows of an `INSERT`.
@@ -97,18 +149,48 @@ impl Parser<'_> {
     fn returning(&mut self, target: &TableName) -> Result<()> {
         if self.eat(&["RETURNING"]) {
             self.touch(target, Action::Select);
-            self.list(Self::select_item)?;
+            self.list(Self::returned_item)?;
         }
         Ok(())
     }
 
-    fn assignment(&mut self) -> Result<Assignment> {
+    fn returned_item(&mut self) -> Result<()> {
+        let start = self.at;
+        let expression = if self.is_symbol(0, "*") {
+            self.select_item()?;
+            start..self.at
+        } else {
+            self.expression_or_star()?;
+            let expression = start..self.at;
+            self.column_alias()?;
+            expression
+        };
+        let whole = start..self.at;
+        self.note_written(|write| write.returning.push((expression, whole)));
+        Ok(())
+    }
+
+    fn assignment(&mut self, on_duplicate: bool) -> Result<Assignment> {
         let column = self.column_name()?;
+        self.note_place(ColumnPlace::Written);
+        let place = self.last_column();
         if !self.eat_symbol(":=") {
             self.expect_symbol("=")?;
         }
         self.qualifiers = Some(BTreeSet::new());
+        let start = self.at;
         self.value()?;
+        let noted = shape::Assignment {
+            column: place,
+            value: start..self.at,
+        };
+        self.note_written(|write| {
+            if on_duplicate {
+                write.on_duplicate.push(noted);
+            } else {
+                write.assignments.push(noted);
+            }
+        });
         Ok(Assignment {
             qualifier: column.into_iter().rev().nth(1),
             sources: self.qualifiers.take().unwrap_or_default(),
@@ -117,13 +199,14 @@ impl Parser<'_> {
 
     /// After `UPDATE`.
     pub fn update(&mut self) -> Result<()> {
+        self.note_write(Verb::Update, |_| ());
         self.eat_kind(Kind::Hint);
         while self.eat_any(&["LOW_PRIORITY", "IGNORE"]) {}
         let joined = self.table_references()?;
         self.expect(&["SET"])?;
         let mut uses = Uses::none(&joined);
         self.list(|parser| {
-            let assignment = parser.assignment()?;
+            let assignment = parser.assignment(false)?;
             let targets = match &assignment.qualifier {
                 Some(qualifier) => parser.answering(&joined, qualifier)?,
                 None => parser.any_table(&joined)?,
@@ -133,6 +216,8 @@ impl Parser<'_> {
             Ok(())
         })?;
         self.touch_uses(&joined, &uses, Action::Update)?;
+        let is_joined = joined.len() > 1;
+        self.note_written(|write| write.is_joined = is_joined);
         self.where_order_limit()
     }
 
@@ -173,6 +258,7 @@ impl Parser<'_> {
             };
             if *written {
                 self.touch(table, action);
+                self.note_target(entry.noted);
             }
             if *read || !*written {
                 self.touch(table, Action::Select);
@@ -182,20 +268,32 @@ impl Parser<'_> {
     }
 
     fn where_order_limit(&mut self) -> Result<()> {
-        if self.eat(&["WHERE"]) {
-            self.expression()?;
-        }
+        self.written_where()?;
         if self.is_word(0, "ORDER") {
             self.order_by()?;
         }
         if self.is_word(0, "LIMIT") {
+            self.note_written(|write| write.has_limit = true);
             self.limit()?;
+        }
+        Ok(())
+    }
+
+    fn written_where(&mut self) -> Result<()> {
+        let at = self.at;
+        self.note_written(|write| write.condition_at = at);
+        if self.eat(&["WHERE"]) {
+            let start = self.at;
+            self.condition()?;
+            let condition = start..self.at;
+            self.note_written(|write| write.condition = Some(condition));
         }
         Ok(())
     }
 
     /// After `DELETE`.
     pub fn delete(&mut self) -> Result<()> {
+        self.note_write(Verb::Delete, |_| ());
         self.eat_kind(Kind::Hint);
         while self.eat_any(&["LOW_PRIORITY", "QUICK", "IGNORE"]) {}
         if !self.eat(&["FROM"]) {
@@ -203,6 +301,7 @@ impl Parser<'_> {
             self.expect(&["FROM"])?;
             return self.delete_joined(&targets);
         }
+        let start = self.at;
         let first = self.delete_target()?;
         if self.is_symbol(0, ",") || self.is_word(0, "USING") {
             let mut targets = vec![first];
@@ -213,8 +312,13 @@ impl Parser<'_> {
             return self.delete_joined(&targets);
         }
         self.touch(&first, Action::Delete);
-        self.partitions()?;
-        self.table_alias()?;
+        self.note_single_target(&first, start)?;
+        let alias = self.table_alias()?;
+        self.note(|shape| {
+            if let Some(target) = shape.tables.last_mut() {
+                target.alias = alias;
+            }
+        });
         self.where_order_limit()?;
         self.returning(&first)
     }
@@ -266,10 +370,8 @@ impl Parser<'_> {
             mark_targets(&self.answering(&joined, &target.name)?, &mut uses);
         }
         self.touch_uses(&joined, &uses, Action::Delete)?;
-        if self.eat(&["WHERE"]) {
-            self.expression()?;
-        }
-        Ok(())
+        self.note_written(|write| write.is_joined = true);
+        self.written_where()
     }
 }
 

@@ -37,6 +37,21 @@ pub struct Column {
 pub trait Columns {
     /// `None` where the table is not known (yet).
     fn of(&self, namespace: &str, table: &str) -> Option<Arc<[Column]>>;
+
+    /// `None` where they are not known. The order in which rows come shows the order of an index's columns, so that
+    /// an index of a hidden column must not be read; where none is known, each table is sorted at a cost.
+    fn indexes(&self, namespace: &str, table: &str) -> Option<Arc<[Index]>> {
+        let _ = (namespace, table);
+        None
+    }
+}
+
+/// An index of a table. MySQL names the primary key's `PRIMARY`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Index {
+    pub name: Box<str>,
+    /// In their order; empty for a part that is an expression.
+    pub columns: Vec<Box<str>>,
 }
 
 /// What becomes of a statement.
