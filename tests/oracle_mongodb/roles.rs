@@ -185,6 +185,10 @@ async fn with_all(
 
 /// Takes each right away in turn: what still runs did not need it.
 async fn without_each(server: &Private, all: &Rights, ran: &[Command], tally: &mut Tally) {
+    // Rights that no role can hold cannot be taken away either.
+    if ran.is_empty() {
+        return;
+    }
     for right in all {
         let mut less = all.clone();
         less.remove(right);

@@ -24,7 +24,7 @@ use mysql_common::named_params::ParsedNamedParams;
 use grammar::Grammar;
 use random::Random;
 use schema::{DATABASE, TABLES};
-use server::{Probes, normalised, prepare};
+use server::{LOST, Probes, furnished, normalised, prepare, servers};
 
 /// How many statements are generated where the environment does not say.
 const STATEMENTS: usize = 2_000;
@@ -42,6 +42,8 @@ enum Outcome {
     Unsaid,
     /// The server says the same; `more` if the classifier reports a verb that the server does not ask for.
     Exact { more: bool },
+    /// Understood, and the server crashed when it was to prepare it: a fault of the server's.
+    Crashed,
     /// Confidently wrong.
     Wrong(String),
 }
@@ -54,6 +56,7 @@ struct Tally {
     unsaid: usize,
     refused: BTreeMap<String, (usize, usize)>,
     rejected: BTreeMap<u16, usize>,
+    crashed: Vec<String>,
     wrong: Vec<String>,
 }
 
@@ -72,6 +75,7 @@ impl Tally {
                 self.exact += 1;
                 self.more += usize::from(more);
             }
+            Outcome::Crashed => self.crashed.push(sql.to_owned()),
             Outcome::Wrong(how) => self.wrong.push(format!("{how}\n  {sql:?}")),
         }
     }
@@ -81,7 +85,7 @@ impl Tally {
         let taken: usize = self.refused.values().map(|(_, taken)| taken).sum();
         println!(
             "{name}: {} statements, {} exact ({} report a verb more), {} refused ({taken} of them the server takes), \
-             {} data definition, {} rejected by the server {:?}, {} wrong",
+             {} data definition, {} rejected by the server {:?}, {} crash the server, {} wrong",
             self.statements,
             self.exact,
             self.more,
@@ -89,8 +93,12 @@ impl Tally {
             self.unsaid,
             self.rejected.values().sum::<usize>(),
             self.rejected,
+            self.crashed.len(),
             self.wrong.len()
         );
+        for sql in &self.crashed {
+            println!("  the server crashes: {sql:?}");
+        }
         let mut reasons: Vec<_> = self.refused.iter().collect();
         reasons.sort_by_key(|(_, (all, _))| std::cmp::Reverse(*all));
         for (reason, (all, taken)) in reasons {
@@ -159,6 +167,7 @@ async fn judge(probes: &mut Probes, sql: &str) -> Outcome {
         Err(rejected) if rejected.is_denial() => {
             return Outcome::Wrong(format!("{rejected:?}, and it reports {mine:?}: {sent}"));
         }
+        Err(rejected) if rejected.code == LOST => return Outcome::Crashed,
         Err(rejected) => return Outcome::Rejected(rejected.code),
     };
     let original = match prepare(&mut probes.all, sql).await {
@@ -278,7 +287,7 @@ fn check(name: &str, tally: &Tally) {
 
 #[tokio::test]
 async fn the_corpus_is_understood_as_the_server_does() {
-    let mut probes = Probes::connect().await;
+    let mut probes = Probes::connect(servers()).await;
     let mut tally = Tally::default();
     for sql in corpus() {
         let outcome = judge(&mut probes, &sql).await;
@@ -289,20 +298,24 @@ async fn the_corpus_is_understood_as_the_server_does() {
 
 #[tokio::test]
 async fn generated_statements_are_understood_as_the_server_does() {
-    let mut probes = Probes::connect().await;
+    // What is made up may crash the server, which would end other tests too.
+    let mut servers = furnished().await;
+    let mut probes = Probes::connect(&servers).await;
     let corpus = corpus();
     let mut random = Random::new(number("BULKHEAD_ORACLE_SEED", 1) as u64);
     let (mut made, mut mutated) = (Tally::default(), Tally::default());
     for _ in 0..number("BULKHEAD_ORACLE_STATEMENTS", STATEMENTS) {
-        if random.chance(MUTATIONS_PERCENT) {
-            let sql = mutate::mutated(&corpus, &mut random);
-            let outcome = judge(&mut probes, &sql).await;
-            mutated.count(&sql, outcome);
+        let (tally, sql) = if random.chance(MUTATIONS_PERCENT) {
+            (&mut mutated, mutate::mutated(&corpus, &mut random))
         } else {
             let sql = Grammar::new(&mut random).statement();
-            let sql = mutate::respaced(&sql, &mut random);
-            let outcome = judge(&mut probes, &sql).await;
-            made.count(&sql, outcome);
+            (&mut made, mutate::respaced(&sql, &mut random))
+        };
+        let outcome = judge(&mut probes, &sql).await;
+        tally.count(&sql, outcome);
+        if probes.are_lost().await {
+            servers.mysql.restart().await.unwrap();
+            probes = Probes::connect(&servers).await;
         }
     }
     check("grammar", &made);
@@ -311,7 +324,7 @@ async fn generated_statements_are_understood_as_the_server_does() {
 
 #[tokio::test]
 async fn attacks_are_refused_or_understood_as_the_server_does() {
-    let mut probes = Probes::connect().await;
+    let mut probes = Probes::connect(servers()).await;
     let mut tally = Tally::default();
     for sql in attacks::ATTACKS {
         let outcome = judge(&mut probes, sql).await;
@@ -323,7 +336,7 @@ async fn attacks_are_refused_or_understood_as_the_server_does() {
 /// The oracle itself: an account that lacks a table cannot prepare what touches it, however it is hidden.
 #[tokio::test]
 async fn the_oracle_sees() {
-    let mut probes = Probes::connect().await;
+    let mut probes = Probes::connect(servers()).await;
     let keys = 5;
     assert_eq!(TABLES[keys].name, "api_keys");
     for (sql, tables) in [

@@ -19,6 +19,9 @@ const PINS: &str = "SET NAMES utf8mb4 COLLATE utf8mb4_general_ci, \
 
 pub const VERBS: [&str; 4] = ["SELECT", "INSERT", "UPDATE", "DELETE"];
 
+/// A client's own number for a connection that ended; the server may have crashed.
+pub const LOST: u16 = 2013;
+
 /// The errors with which the server says that an account lacks a privilege.
 const DENIED: [u16; 5] = [1044, 1142, 1143, 1227, 1370];
 
@@ -31,17 +34,22 @@ pub fn servers() -> &'static Servers {
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Runtime::new().unwrap();
             runtime.block_on(async {
-                let mut servers = Servers::prepare(&Options::default()).unwrap();
-                servers.mysql.start().await.unwrap();
-                let mut administrator = administrator(&servers, None).await;
-                furnish(&mut administrator).await;
-                administrator.disconnect().await.unwrap();
-                started.send(servers).unwrap();
+                started.send(furnished().await).unwrap();
                 std::future::pending::<()>().await;
             });
         });
         servers.recv().unwrap()
     })
+}
+
+/// A private server with the corpus' tables and the accounts.
+pub async fn furnished() -> Servers {
+    let mut servers = Servers::prepare(&Options::default()).unwrap();
+    servers.mysql.start().await.unwrap();
+    let mut administrator = administrator(&servers, None).await;
+    furnish(&mut administrator).await;
+    administrator.disconnect().await.unwrap();
+    servers
 }
 
 async fn connect(servers: &Servers, user: &str, password: &str, database: Option<&str>) -> Conn {
@@ -179,18 +187,21 @@ impl Rejected {
     }
 }
 
-fn rejected(error: Error, sql: &str) -> Rejected {
-    if let Error::Server(told) = &error {
-        return Rejected {
+fn rejected(error: Error) -> Rejected {
+    match error {
+        Error::Server(told) => Rejected {
             code: told.code,
-            message: told.message.clone(),
-        };
+            message: told.message,
+        },
+        other => Rejected {
+            code: LOST,
+            message: other.to_string(),
+        },
     }
-    panic!("the connection failed: {error}: {sql:?}")
 }
 
 pub async fn prepare(conn: &mut Conn, sql: &str) -> Result<Prepared, Rejected> {
-    let statement = conn.prep(sql).await.map_err(|error| rejected(error, sql))?;
+    let statement = conn.prep(sql).await.map_err(rejected)?;
     let prepared = Prepared {
         parameters: statement.num_params(),
         columns: statement
@@ -216,11 +227,8 @@ pub async fn prepare(conn: &mut Conn, sql: &str) -> Result<Prepared, Rejected> {
 pub async fn normalised(conn: &mut Conn, sql: &str) -> Result<Vec<String>, Rejected> {
     conn.query_drop(format!("EXPLAIN EXTENDED {sql}"))
         .await
-        .map_err(|error| rejected(error, sql))?;
-    let notes: Vec<(String, u16, String)> = conn
-        .query("SHOW WARNINGS")
-        .await
-        .map_err(|error| rejected(error, sql))?;
+        .map_err(rejected)?;
+    let notes: Vec<(String, u16, String)> = conn.query("SHOW WARNINGS").await.map_err(rejected)?;
     Ok(notes
         .into_iter()
         .filter(|(_, code, _)| *code == 1003)
@@ -299,8 +307,7 @@ pub struct Probes {
 }
 
 impl Probes {
-    pub async fn connect() -> Self {
-        let servers = servers();
+    pub async fn connect(servers: &Servers) -> Self {
         let open = async |name: String| connect(servers, &name, &name, Some(DATABASE)).await;
         let mut without = Vec::new();
         let mut without_verb = Vec::new();
@@ -317,6 +324,11 @@ impl Probes {
             without,
             without_verb,
         }
+    }
+
+    /// Whether the server, or this connection to it, did not survive the last statement.
+    pub async fn are_lost(&mut self) -> bool {
+        matches!(prepare(&mut self.all, "SELECT 1").await, Err(rejected) if rejected.code == LOST)
     }
 
     /// The tables without which the statement cannot be prepared.
