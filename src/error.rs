@@ -31,10 +31,13 @@ pub enum Code {
     PoolExhausted,
     Draining,
     StoreTimeout,
+    /// Nobody took the reply. Never sent; for the record.
+    RequestAbandoned,
+    MemoryExhausted,
 }
 
 impl Code {
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::RequestInvalid,
         Self::StatementUnparsable,
         Self::AuthMissing,
@@ -58,6 +61,8 @@ impl Code {
         Self::PoolExhausted,
         Self::Draining,
         Self::StoreTimeout,
+        Self::RequestAbandoned,
+        Self::MemoryExhausted,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -85,6 +90,8 @@ impl Code {
             Self::PoolExhausted => "pool.exhausted",
             Self::Draining => "draining",
             Self::StoreTimeout => "store.timeout",
+            Self::RequestAbandoned => "request.abandoned",
+            Self::MemoryExhausted => "memory.exhausted",
         }
     }
 
@@ -103,7 +110,11 @@ impl Code {
             Self::RequestMediaType => 415,
             Self::StoreError => 422,
             Self::RateLimitExceeded => 429,
-            Self::StoreUnavailable | Self::PoolExhausted | Self::Draining => 503,
+            Self::RequestAbandoned => 408,
+            Self::StoreUnavailable
+            | Self::PoolExhausted
+            | Self::Draining
+            | Self::MemoryExhausted => 503,
             Self::StoreTimeout => 504,
         }
     }
@@ -134,6 +145,8 @@ impl Code {
             Self::PoolExhausted => "no database connection became free in time",
             Self::Draining => "the sidecar is shutting down",
             Self::StoreTimeout => "the statement took too long and was cancelled",
+            Self::RequestAbandoned => "the client did not take the reply",
+            Self::MemoryExhausted => "the sidecar has no memory left for this",
         }
     }
 }

@@ -343,6 +343,7 @@ impl Gate {
         record: &mut Record<'_>,
     ) -> Result<Answer, Problem> {
         let store = ticket.permit().operation().store;
+        sink.admitted(record.quota.as_ref());
         let extra = Extra {
             sql: rest,
             audit: audit_row(&ticket, record.request_id),

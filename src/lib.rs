@@ -7,6 +7,7 @@ pub mod reply;
 
 pub mod config;
 pub mod error;
+pub mod memory;
 pub mod system;
 
 pub mod authenticate;

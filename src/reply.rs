@@ -4,6 +4,11 @@
 //! the front door's format; no tree of values stands between the two.
 
 use std::borrow::Cow;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+
+use crate::limit::Quota;
 
 /// One result column. `database_type` is the server's own name for it (`int8`, `DECIMAL`, `timestamptz`).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,15 +49,76 @@ pub enum SinkError {
     RowsMax(u64),
     #[error("the result is larger than {0} bytes")]
     BytesMax(usize),
+    #[error("a row of the stream is larger than {0} bytes")]
+    RowBytesMax(usize),
+    /// Requests and replies under way hold all the memory that they may.
+    #[error("no memory is left for the result")]
+    Memory,
+    #[error("the client went away")]
+    Gone,
+    #[error("the client took nothing for {0} ms")]
+    Stalled(u64),
+    #[error("a document cannot be shown: {0}")]
+    Document(String),
+    /// A front door that has no form for documents.
+    #[error("the sink takes no documents")]
+    NoDocuments,
 }
 
+/// Resolves when nobody waits for the result any more.
+pub type Gone = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// Takes a result as it arrives. `columns` is called once, before the first row.
+///
+/// A sink that hands rows on while they come may be full: an executor asks [`room`] before each row, and
+/// fetches rows through [`unless_waiting`], so that what was taken goes out while the server is at work.
 pub trait RowSink: Send {
+    /// The request was admitted; what is left of the caller's rate limit.
+    fn admitted(&mut self, _quota: Option<&Quota>) {}
+    /// For a sink whose reader may leave before the end: when it has.
+    fn gone(&self) -> Option<Gone> {
+        None
+    }
+    /// Whether another row may come. A sink that keeps the whole result always has room.
+    fn poll_room(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), SinkError>> {
+        Poll::Ready(Ok(()))
+    }
+    /// Hands on what was taken so far.
+    fn poll_flush(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), SinkError>> {
+        Poll::Ready(Ok(()))
+    }
+    /// Whether [`Self::document`] may be called.
+    fn takes_documents(&self) -> bool {
+        false
+    }
+    /// A row that is one document (BSON bytes), of a store that has no columns.
+    fn document(&mut self, _bson: &[u8]) -> Result<(), SinkError> {
+        Err(SinkError::NoDocuments)
+    }
     fn columns(&mut self, columns: &[Column]) -> Result<(), SinkError>;
     /// Starts a row; `value` follows once for each column, in order.
     fn start_row(&mut self) -> Result<(), SinkError>;
     fn value(&mut self, value: &Value<'_>) -> Result<(), SinkError>;
     fn end_row(&mut self) -> Result<(), SinkError>;
+}
+
+/// Waits until `sink` takes another row. May be cancelled.
+pub async fn room(sink: &mut dyn RowSink) -> Result<(), SinkError> {
+    poll_fn(|cx| sink.poll_room(cx)).await
+}
+
+/// Waits for the server, and hands on what the sink has while there is nothing else to do. A sink that fails
+/// meanwhile says so when it is next asked for room. May be cancelled where `server` may.
+pub async fn unless_waiting<F: Future>(server: F, sink: &mut dyn RowSink) -> F::Output {
+    let mut server = pin!(server);
+    poll_fn(|cx| {
+        let polled = server.as_mut().poll(cx);
+        if polled.is_pending() {
+            let _ = sink.poll_flush(cx);
+        }
+        polled
+    })
+    .await
 }
 
 /// The sink of a request that brings no rows: the other stores answer whole.

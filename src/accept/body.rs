@@ -5,46 +5,79 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Incoming};
 use hyper::header::CONTENT_TYPE;
 use hyper::{HeaderMap, Request};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::coding::{Coding, Receiver, Refused};
 use crate::error::{Code, Problem};
 use crate::execute::request::SqlRequest;
 use crate::gate::Ask;
+use crate::memory::{Exhausted, Memory, Part};
 use crate::operation::Store;
 use crate::wire::extended_json::{Form as JsonForm, parse_extended_json};
 use crate::wire::json_rows::{NumberForm, RowForm};
 
 /// Bounds on reading one body.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Bounds {
     pub bytes_max: usize,
     pub timeout: Duration,
+    /// What all bodies and replies may take together.
+    pub memory: Arc<Memory>,
 }
 
-/// Reads a JSON body whole.
-pub async fn read(request: Request<Incoming>, bounds: Bounds) -> Result<Bytes, Problem> {
+/// A body that was read whole, and what it holds of the memory for all.
+pub struct Received {
+    pub bytes: Vec<u8>,
+    pub part: Part,
+}
+
+/// Reads a JSON body whole, unpacked.
+pub async fn read(request: Request<Incoming>, bounds: &Bounds) -> Result<Received, Problem> {
     media_type(request.headers())?;
-    let body = Limited::new(request.into_body(), bounds.bytes_max).collect();
-    let collected = tokio::time::timeout(bounds.timeout, body)
+    let coding = Coding::of_request(request.headers()).map_err(|coding| {
+        let known = "send it plain, or with `Content-Encoding: gzip` or `zstd`";
+        Problem::new(
+            Code::RequestMediaType,
+            format!("the content coding is `{coding}`: {known}"),
+        )
+    })?;
+    let refused = |refused| match refused {
+        Refused::TooLarge => too_large(bounds.bytes_max),
+        Refused::Memory => Exhausted.problem(),
+        Refused::Malformed => invalid("the request's body is not packed as its header says"),
+    };
+    let mut body = request.into_body();
+    // Known before a byte of it is read.
+    let stated = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    let part = bounds.memory.part();
+    let mut receiver = Receiver::new(coding, stated, bounds.bytes_max, part).map_err(refused)?;
+    let receiving = async {
+        while let Some(frame) = body.frame().await {
+            let frame =
+                frame.map_err(|_| invalid("the request's body could not be read to its end"))?;
+            if let Some(data) = frame.data_ref() {
+                receiver.take(data).map_err(refused)?;
+            }
+        }
+        Ok(())
+    };
+    tokio::time::timeout(bounds.timeout, receiving)
         .await
-        .map_err(|_| invalid("the request's body did not arrive in time"))?;
-    match collected {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Problem::new(
-            Code::RequestTooLarge,
-            format!(
-                "the body is larger than {} bytes: split the work into several requests",
-                bounds.bytes_max
-            ),
-        )),
-        Err(_) => Err(invalid("the request's body could not be read to its end")),
-    }
+        .map_err(|_| invalid("the request's body did not arrive in time"))??;
+    let (bytes, part) = receiver.finish().map_err(refused)?;
+    Ok(Received { bytes, part })
+}
+
+fn too_large(bytes_max: usize) -> Problem {
+    Problem::new(
+        Code::RequestTooLarge,
+        format!("the body is larger than {bytes_max} bytes: split the work into several requests"),
+    )
 }
 
 fn media_type(headers: &HeaderMap) -> Result<(), Problem> {
@@ -71,16 +104,14 @@ struct QueryBody {
     params: Vec<Box<RawValue>>,
     timeout_ms: Option<u64>,
     max_rows: Option<u64>,
-    #[serde(default)]
-    rows: Rows,
+    rows: Option<Rows>,
     #[serde(default)]
     numbers: Numbers,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Rows {
-    #[default]
     Objects,
     Arrays,
 }
@@ -96,7 +127,8 @@ enum Numbers {
 /// How the caller wants the rows of a query.
 #[derive(Debug, Clone, Copy)]
 pub struct RowsWanted {
-    pub rows: RowForm,
+    /// `None` where the request does not say.
+    pub rows: Option<RowForm>,
     pub numbers: NumberForm,
     pub rows_max: Option<u64>,
 }
@@ -105,10 +137,10 @@ pub struct RowsWanted {
 pub fn query(body: &[u8], store: Store) -> Result<(Ask, RowsWanted), Problem> {
     let body: QueryBody = members(body)?;
     let wanted = RowsWanted {
-        rows: match body.rows {
+        rows: body.rows.map(|rows| match rows {
             Rows::Objects => RowForm::Objects,
             Rows::Arrays => RowForm::Arrays,
-        },
+        }),
         numbers: match body.numbers {
             Numbers::Exact => NumberForm::Exact,
             Numbers::Native => NumberForm::Native,

@@ -1,27 +1,32 @@
 //! The HTTP front door: requests of DESIGN §3 in, the gate's answers out.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Request, StatusCode};
 use serde_json::json;
 
 use super::admin;
 use super::body::{self, Bounds, invalid};
+use super::coding::{Coding, quality};
 use super::respond::{self, Reply};
 use super::routes::{self, Route};
+use super::stream::{self, Streaming};
 use crate::decide::{Grant, Role};
 use crate::error::{Code, Problem};
 use crate::execute::redis::RedisReply;
 use crate::execute::stores::Answer;
 use crate::gate::{self, Ask, Gate};
 use crate::limit::Quota;
+use crate::memory::Exhausted;
 use crate::operation::Store;
 use crate::reply::NoRows;
 use crate::wire;
 use crate::wire::extended_json::{Form as JsonForm, print_extended_json};
-use crate::wire::json_rows::{Form, JsonRows};
+use crate::wire::json_rows::{Form, JsonRows, NumberForm, RowForm};
+use crate::wire::ndjson;
 use crate::wire::redis_json;
 
 /// Longest `X-Request-Id` that is taken over from a caller, in bytes.
@@ -38,12 +43,15 @@ pub struct Door {
     pub body: Bounds,
     /// Rows of a reply, unless the request asks for fewer.
     pub rows_max: u64,
+    /// Bytes of a reply, and of one row of a stream.
     pub reply_bytes_max: usize,
+    /// How long a client may take nothing of a stream.
+    pub send_timeout: Duration,
 }
 
 /// What the caller's headers say, kept while the body is read.
-struct Head {
-    request_id: String,
+pub(super) struct Head {
+    pub(super) request_id: String,
     traceparent: Option<HeaderValue>,
     key: Option<String>,
     /// Why it cannot be said which key was meant: something on the way may have judged by another.
@@ -54,33 +62,37 @@ impl Door {
     /// Answers one HTTP request; every failure is a problem+json reply.
     pub async fn handle(self, request: Request<Incoming>) -> Reply {
         let head = Head::read(request.headers());
+        let (id, traceparent) = (head.request_id.clone(), head.traceparent.clone());
+        let accepted = Coding::accepted(request.headers());
+        let send_timeout = self.send_timeout;
         let mut quota = None;
-        let reply = match (
-            routes::find(request.method(), request.uri().path()),
-            &head.ambiguous,
-        ) {
-            (Ok(route), None) => self.route(route, request, &head, &mut quota).await,
-            (Err(problem), _) => Err(problem),
-            (Ok(_), Some(reason)) => Err(invalid(*reason)),
+        let reply = match routes::find(request.method(), request.uri().path()) {
+            Ok(route) => self.route(route, request, head, &mut quota).await,
+            Err(problem) => Err(problem),
         };
-        let reply = reply.unwrap_or_else(|problem| respond::problem(&problem, &head.request_id));
-        respond::finish(reply, &head.request_id, head.traceparent, quota.as_ref())
+        let mut reply = reply.unwrap_or_else(|problem| respond::problem(&problem, &id));
+        respond::pack(&mut reply, accepted);
+        reply.body_mut().watch(send_timeout);
+        respond::finish(reply, &id, traceparent, quota.as_ref())
     }
 
     async fn route(
-        &self,
+        self,
         route: Route,
         request: Request<Incoming>,
-        head: &Head,
+        head: Head,
         quota: &mut Option<Quota>,
     ) -> Result<Reply, Problem> {
         match route {
-            Route::Query(store) => self.query(head, store, request, quota).await,
-            Route::MongodbCommand => self.mongodb(head, request, quota).await,
-            Route::RedisCommand => self.redis_command(head, request, quota).await,
-            Route::RedisPipeline => self.redis_pipeline(head, request, quota).await,
-            Route::Explain => self.explain(head, request).await,
-            Route::Whoami => self.whoami(head).await,
+            Route::Query(_) | Route::MongodbCommand if wants_stream(request.headers()) => {
+                Box::pin(self.stream(head, route, request, quota)).await
+            }
+            Route::Query(store) => self.query(&head, store, request, quota).await,
+            Route::MongodbCommand => self.mongodb(&head, request, quota).await,
+            Route::RedisCommand => self.redis_command(&head, request, quota).await,
+            Route::RedisPipeline => self.redis_pipeline(&head, request, quota).await,
+            Route::Explain => self.explain(&head, request).await,
+            Route::Whoami => self.whoami(&head).await,
             Route::Health => Ok(admin::health(&self.gate)),
             Route::Livez => Ok(admin::livez()),
             Route::Readyz => Ok(admin::readyz(&self.gate)),
@@ -94,25 +106,85 @@ impl Door {
         request: Request<Incoming>,
         quota: &mut Option<Quota>,
     ) -> Result<Reply, Problem> {
+        let mut held = None;
         let receive = async {
-            let (ask, wanted) = body::query(&body::read(request, self.body).await?, store)?;
+            let received = body::read(request, &self.body).await?;
+            let (ask, wanted) = body::query(&received.bytes, store)?;
+            held = Some(received.part);
             let rows = JsonRows::new(Form {
-                rows: wanted.rows,
+                rows: wanted.rows.unwrap_or_default(),
                 numbers: wanted.numbers,
                 rows_max: wanted.rows_max.unwrap_or(self.rows_max).min(self.rows_max),
                 bytes_max: self.reply_bytes_max,
             });
-            Ok((ask, rows))
+            Ok((ask, rows.within(self.body.memory.part())))
         };
         let asked = head.as_request("query");
         let (answer, taken) = self.gate.answer(&asked, store, receive).await;
         *quota = taken;
         match answer? {
-            (Answer::Sql(summary), rows) => {
-                Ok(respond::json(StatusCode::OK, rows.finish(&summary)))
+            (Answer::Sql(summary), mut rows) => {
+                let part = rows.take_part();
+                let mut reply = respond::json(StatusCode::OK, rows.finish(&summary));
+                reply.body_mut().hold(part);
+                Ok(reply)
             }
             (Answer::Mongodb(_) | Answer::Redis(_), _) => Err(invalid("not a SQL answer")),
         }
+    }
+
+    /// A query or command whose rows go out as they come.
+    async fn stream(
+        self,
+        head: Head,
+        route: Route,
+        request: Request<Incoming>,
+        quota: &mut Option<Quota>,
+    ) -> Result<Reply, Problem> {
+        let (store, action) = match route {
+            Route::Query(store) => (store, "query"),
+            Route::MongodbCommand => (Store::Mongodb, "command"),
+            Route::RedisCommand
+            | Route::RedisPipeline
+            | Route::Explain
+            | Route::Whoami
+            | Route::Health
+            | Route::Livez
+            | Route::Readyz => return Err(invalid("this route has no stream")),
+        };
+        let row_bytes_max = self.reply_bytes_max;
+        let (bounds, patience) = (self.body, self.send_timeout);
+        let receive = async move {
+            let received = body::read(request, &bounds).await?;
+            let form = |numbers, rows_max, documents| ndjson::Form {
+                numbers,
+                rows_max,
+                documents,
+                row_bytes_max,
+            };
+            if store == Store::Mongodb {
+                let (ask, documents) = body::mongodb(&received.bytes)?;
+                return Ok((ask, form(NumberForm::Exact, None, documents)));
+            }
+            let (ask, wanted) = body::query(&received.bytes, store)?;
+            if wanted.rows == Some(RowForm::Objects) {
+                return Err(invalid(
+                    "the rows of a stream are arrays: leave \"rows\" out, or ask for \"arrays\"",
+                ));
+            }
+            Ok((
+                ask,
+                form(wanted.numbers, wanted.rows_max, JsonForm::Relaxed),
+            ))
+        };
+        let streaming = Streaming {
+            head,
+            store,
+            action,
+            patience,
+            receive,
+        };
+        streaming.run(self.gate, quota).await
     }
 
     async fn mongodb(
@@ -122,9 +194,12 @@ impl Door {
         quota: &mut Option<Quota>,
     ) -> Result<Reply, Problem> {
         let mut form = JsonForm::Relaxed;
+        let mut held = None;
         let receive = async {
-            let (ask, wanted) = body::mongodb(&body::read(request, self.body).await?)?;
+            let received = body::read(request, &self.body).await?;
+            let (ask, wanted) = body::mongodb(&received.bytes)?;
             form = wanted;
+            held = Some(received.part);
             Ok((ask, NoRows))
         };
         let asked = head.as_request("command");
@@ -134,10 +209,20 @@ impl Door {
             (Answer::Mongodb(document), NoRows) => {
                 let body = print_extended_json(&document, form)
                     .map_err(|error| invalid(error.to_string()))?;
-                Ok(respond::json(StatusCode::OK, body.into()))
+                self.bounded(body.into())
             }
             (Answer::Sql(_) | Answer::Redis(_), NoRows) => Err(invalid("not a MongoDB answer")),
         }
+    }
+
+    /// A reply that was made in one piece, within what all replies may hold together.
+    fn bounded(&self, body: Vec<u8>) -> Result<Reply, Problem> {
+        let mut part = self.body.memory.part();
+        let held = part.cover(body.len());
+        held.map_err(Exhausted::problem)?;
+        let mut reply = respond::json(StatusCode::OK, body);
+        reply.body_mut().hold(Some(part));
+        Ok(reply)
     }
 
     async fn redis_command(
@@ -146,12 +231,11 @@ impl Door {
         request: Request<Incoming>,
         quota: &mut Option<Quota>,
     ) -> Result<Reply, Problem> {
-        let receive = async { body::redis_command(&body::read(request, self.body).await?) };
+        let asked = head.as_request("command");
         let replies = self
-            .redis(head.as_request("command"), receive, quota)
+            .redis(asked, request, body::redis_command, quota)
             .await?;
-        let body = redis_result(&replies, self.reply_bytes_max)?;
-        Ok(respond::json(StatusCode::OK, body))
+        self.bounded(redis_result(&replies, self.reply_bytes_max)?)
     }
 
     async fn redis_pipeline(
@@ -160,22 +244,28 @@ impl Door {
         request: Request<Incoming>,
         quota: &mut Option<Quota>,
     ) -> Result<Reply, Problem> {
-        let receive = async { body::redis_pipeline(&body::read(request, self.body).await?) };
+        let asked = head.as_request("pipeline");
         let replies = self
-            .redis(head.as_request("pipeline"), receive, quota)
+            .redis(asked, request, body::redis_pipeline, quota)
             .await?;
-        let body = redis_results(&replies, self.reply_bytes_max)?;
-        Ok(respond::json(StatusCode::OK, body))
+        self.bounded(redis_results(&replies, self.reply_bytes_max)?)
     }
 
     async fn redis(
         &self,
-        request: gate::Request<'_>,
-        receive: impl Future<Output = Result<Ask, Problem>>,
+        asked: gate::Request<'_>,
+        request: Request<Incoming>,
+        parse: fn(&[u8]) -> Result<Ask, Problem>,
         quota: &mut Option<Quota>,
     ) -> Result<Vec<RedisReply>, Problem> {
-        let receive = async { Ok((receive.await?, NoRows)) };
-        let (answer, taken) = self.gate.answer(&request, Store::Redis, receive).await;
+        let mut held = None;
+        let receive = async {
+            let received = body::read(request, &self.body).await?;
+            let ask = parse(&received.bytes)?;
+            held = Some(received.part);
+            Ok((ask, NoRows))
+        };
+        let (answer, taken) = self.gate.answer(&asked, Store::Redis, receive).await;
         *quota = taken;
         match answer? {
             (Answer::Redis(replies), NoRows) => Ok(replies),
@@ -184,7 +274,7 @@ impl Door {
     }
 
     async fn explain(&self, head: &Head, request: Request<Incoming>) -> Result<Reply, Problem> {
-        let receive = async { body::explain(&body::read(request, self.body).await?) };
+        let receive = async { body::explain(&body::read(request, &self.body).await?.bytes) };
         let asked = head.as_request("explain");
         let explained = self.gate.explain(&asked, receive).await?;
         let touches: Vec<_> = explained
@@ -232,6 +322,15 @@ impl Door {
         });
         Ok(respond::json(StatusCode::OK, body.to_string().into_bytes()))
     }
+}
+
+/// Whether the caller asks for lines of JSON.
+fn wants_stream(headers: &HeaderMap) -> bool {
+    let accepts = headers.get_all(ACCEPT).into_iter();
+    let types = accepts.flat_map(|value| value.to_str().unwrap_or("").split(','));
+    types
+        .map(quality)
+        .any(|(name, quality)| name.eq_ignore_ascii_case(stream::MEDIA_TYPE) && quality > 0.0)
 }
 
 /// A grant as the policy writes it.
@@ -304,7 +403,7 @@ impl Head {
         }
     }
 
-    fn as_request(&self, action: &'static str) -> gate::Request<'_> {
+    pub(super) fn as_request(&self, action: &'static str) -> gate::Request<'_> {
         gate::Request {
             id: &self.request_id,
             traceparent: self

@@ -4,8 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body, Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -14,6 +13,8 @@ use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
+
+use super::patience::Patient;
 
 /// How long a client may take over its TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -30,12 +31,21 @@ const STREAMS_MAX: u32 = 128;
 /// Tells every listener that no more connections are to be accepted.
 pub type Shutdown = watch::Receiver<bool>;
 
+/// What bounds a listener's connections.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    pub connections_max: usize,
+    /// How long a client may take to send a request's head or body.
+    pub receive_timeout: Duration,
+    /// How long a client may take nothing of what is sent to it.
+    pub send_timeout: Duration,
+}
+
 /// A bound socket and what it takes to serve it.
 pub struct Listener {
     socket: TcpListener,
     tls: Option<TlsAcceptor>,
-    connections_max: usize,
-    receive_timeout: Duration,
+    limits: Limits,
 }
 
 impl Listener {
@@ -43,14 +53,12 @@ impl Listener {
     pub async fn bind(
         address: SocketAddr,
         tls: Option<TlsAcceptor>,
-        connections_max: usize,
-        receive_timeout: Duration,
+        limits: Limits,
     ) -> std::io::Result<Self> {
         Ok(Self {
             socket: TcpListener::bind(address).await?,
             tls,
-            connections_max,
-            receive_timeout,
+            limits,
         })
     }
 
@@ -60,12 +68,13 @@ impl Listener {
 
     /// Serves until `shutdown`, then waits for the requests in flight. Returns whether all of them ended
     /// within `grace`. Must not be cancelled before it returns, or requests in flight are cut.
-    pub async fn serve<H, F>(self, handler: H, mut shutdown: Shutdown, grace: Duration) -> bool
+    pub async fn serve<H, F, B>(self, handler: H, mut shutdown: Shutdown, grace: Duration) -> bool
     where
         H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
-        F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+        F: Future<Output = Response<B>> + Send + 'static,
+        B: Body<Data = Bytes, Error: std::error::Error + Send + Sync> + Send + 'static,
     {
-        let connections = Arc::new(Semaphore::new(self.connections_max));
+        let connections = Arc::new(Semaphore::new(self.limits.connections_max));
         let graceful = GracefulShutdown::new();
         let builder = Arc::new(self.builder());
         loop {
@@ -83,16 +92,18 @@ impl Listener {
             };
             let (handler, builder, tls) = (handler.clone(), Arc::clone(&builder), self.tls.clone());
             let watcher = graceful.watcher();
-            let patience = self.receive_timeout;
+            let limits = self.limits;
             tokio::spawn(async move {
                 let _permit = permit;
                 let _ = stream.set_nodelay(true);
                 // A client that says nothing must not hold its place for ever.
                 let mut first = [0];
-                let speaks = tokio::time::timeout(patience, stream.peek(&mut first)).await;
+                let speaks =
+                    tokio::time::timeout(limits.receive_timeout, stream.peek(&mut first)).await;
                 if !matches!(speaks, Ok(Ok(1..))) {
                     return;
                 }
+                let stream = Patient::new(stream, limits.send_timeout);
                 let service = service_fn(move |request| {
                     let reply = handler(request);
                     async move { Ok::<_, std::convert::Infallible>(reply.await) }
@@ -126,22 +137,22 @@ impl Listener {
         builder
             .http1()
             .timer(TokioTimer::new())
-            .header_read_timeout(self.receive_timeout)
+            .header_read_timeout(self.limits.receive_timeout)
             .max_buf_size(HEAD_BYTES_MAX);
         builder
             .http2()
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS_MAX)
             .max_header_list_size(HEAD_BYTES_MAX as u32)
-            .keep_alive_interval(self.receive_timeout);
+            .keep_alive_interval(self.limits.receive_timeout);
         builder
     }
 }
 
 async fn handshake(
     tls: TlsAcceptor,
-    stream: TcpStream,
-) -> Option<tokio_rustls::server::TlsStream<TcpStream>> {
+    stream: Patient<TcpStream>,
+) -> Option<tokio_rustls::server::TlsStream<Patient<TcpStream>>> {
     match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
         Ok(Ok(stream)) => Some(stream),
         Ok(Err(error)) => {

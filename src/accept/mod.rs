@@ -2,10 +2,14 @@
 
 pub mod admin;
 pub mod body;
+mod coding;
 pub mod http;
 pub mod listener;
+mod patience;
+mod reply_body;
 mod respond;
 mod routes;
+mod stream;
 pub mod tls;
 
-pub use listener::{Listener, Shutdown};
+pub use listener::{Limits, Listener, Shutdown};

@@ -1,16 +1,17 @@
 //! Replies: JSON, problem+json (RFC 9457), and the headers every reply has.
 
-use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, VARY};
 use hyper::{Response, StatusCode};
 use serde_json::{Map, Value};
 
+use super::coding::{Coding, PACKED_BYTES_MIN};
+use super::reply_body::ReplyBody;
 use crate::error::Problem;
 use crate::limit::Quota;
 use crate::record::{OBJECT_BYTES_MAX, OBJECTS_MAX, clip};
 
-pub type Reply = Response<Full<Bytes>>;
+pub type Reply = Response<ReplyBody>;
 
 /// Bytes of a problem's `detail`.
 const DETAIL_BYTES_MAX: usize = 4096;
@@ -30,14 +31,19 @@ pub fn json(status: StatusCode, body: Vec<u8>) -> Reply {
 
 /// A reply of any type.
 pub fn typed(status: StatusCode, content_type: HeaderValue, body: Vec<u8>) -> Reply {
-    let mut reply = Response::new(Full::new(Bytes::from(body)));
+    with_body(status, content_type, ReplyBody::whole(Bytes::from(body)))
+}
+
+/// A reply of any type and body.
+pub fn with_body(status: StatusCode, content_type: HeaderValue, body: ReplyBody) -> Reply {
+    let mut reply = Response::new(body);
     *reply.status_mut() = status;
     reply.headers_mut().insert(CONTENT_TYPE, content_type);
     reply
 }
 
-/// The public face of an error.
-pub fn problem(problem: &Problem, request_id: &str) -> Reply {
+/// The members of problem+json.
+pub fn problem_object(problem: &Problem, request_id: &str) -> Map<String, Value> {
     let code = problem.code;
     let mut body = Map::new();
     let mut put = |name: &str, value: Value| {
@@ -69,6 +75,13 @@ pub fn problem(problem: &Problem, request_id: &str) -> Reply {
     if let Some(retry_after_ms) = problem.retry_after_ms {
         put("retry_after_ms", retry_after_ms.into());
     }
+    body
+}
+
+/// The public face of an error.
+pub fn problem(problem: &Problem, request_id: &str) -> Reply {
+    let body = problem_object(problem, request_id);
+    let code = problem.code;
     let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let body = Value::Object(body).to_string().into_bytes();
     let content_type = HeaderValue::from_static("application/problem+json");
@@ -79,6 +92,20 @@ pub fn problem(problem: &Problem, request_id: &str) -> Reply {
         reply.headers_mut().insert(RETRY_AFTER, seconds.into());
     }
     reply
+}
+
+/// Packs a reply as its caller asked.
+pub fn pack(reply: &mut Reply, accepted: Option<Coding>) {
+    let Some(coding) = accepted else {
+        return;
+    };
+    let whole = reply.body().whole_bytes();
+    if whole.is_some_and(|bytes| bytes < PACKED_BYTES_MIN) || !reply.body_mut().pack(coding) {
+        return;
+    }
+    let headers = reply.headers_mut();
+    headers.insert(CONTENT_ENCODING, coding.header());
+    headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
 }
 
 /// Adds what every reply carries.

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::{ConfigArgs, Exit, fail};
 use crate::accept::body::Bounds;
 use crate::accept::http::Door;
-use crate::accept::{Listener, admin, tls};
+use crate::accept::{Limits, Listener, admin, tls};
 use crate::authenticate::{Authenticator, Settings};
 use crate::catalogue::watch::Catalogues;
 use crate::config::{self, Config};
@@ -19,6 +19,7 @@ use crate::decide::Policy;
 use crate::execute::stores::Stores;
 use crate::gate::Gate;
 use crate::limit::Limiter;
+use crate::memory::Memory;
 use crate::operation::Store;
 use crate::record::audit::{self, Writer};
 use crate::record::health::{Health, PROBE_INTERVAL, PROBE_TIMEOUT};
@@ -56,22 +57,18 @@ async fn serve(config: Config) -> Result<bool, Failure> {
     let server = &config.server;
     let receive_timeout = Duration::from_millis(server.receive_timeout_ms);
     let acceptor = server.tls.as_ref().map(tls::acceptor).transpose()?;
-    let data = Listener::bind(
-        server.listen,
-        acceptor,
-        server.connections_max,
+    let send_timeout = Duration::from_millis(server.send_timeout_ms);
+    let limits = |connections_max| Limits {
+        connections_max,
         receive_timeout,
-    )
-    .await
-    .map_err(|error| format!("cannot listen on {}: {error}", server.listen))?;
-    let operator = Listener::bind(
-        config.admin.listen,
-        None,
-        ADMIN_CONNECTIONS_MAX,
-        receive_timeout,
-    )
-    .await
-    .map_err(|error| format!("cannot listen on {}: {error}", config.admin.listen))?;
+        send_timeout,
+    };
+    let data = Listener::bind(server.listen, acceptor, limits(server.connections_max))
+        .await
+        .map_err(|error| format!("cannot listen on {}: {error}", server.listen))?;
+    let operator = Listener::bind(config.admin.listen, None, limits(ADMIN_CONNECTIONS_MAX))
+        .await
+        .map_err(|error| format!("cannot listen on {}: {error}", config.admin.listen))?;
     tracing::info!(
         data = %data.address()?,
         admin = %operator.address()?,
@@ -98,9 +95,11 @@ async fn serve(config: Config) -> Result<bool, Failure> {
         body: Bounds {
             bytes_max: server.body_bytes_max,
             timeout: receive_timeout,
+            memory: Memory::new(server.memory_bytes_max),
         },
         rows_max: server.rows_max,
         reply_bytes_max: server.reply_bytes_max,
+        send_timeout,
     };
     let data = tokio::spawn(data.serve(
         move |request| door.clone().handle(request),

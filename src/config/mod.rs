@@ -40,12 +40,16 @@ pub struct Server {
     pub body_bytes_max: usize,
     /// Bytes of a reply that is not streamed.
     pub reply_bytes_max: usize,
+    /// Bytes of all requests' bodies and buffered replies together.
+    pub memory_bytes_max: usize,
     /// Rows of a reply that is not streamed, unless the request asks for fewer.
     pub rows_max: u64,
     pub connections_max: usize,
     /// How long a client may take to send a request's headers, and then its body.
     pub receive_timeout_ms: u64,
     /// How long requests in flight may take to finish after SIGTERM.
+    /// How long a client may take nothing of what is sent to it.
+    pub send_timeout_ms: u64,
     pub drain_grace_ms: u64,
 }
 
@@ -151,6 +155,12 @@ fn server(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Server {
             as usize,
         reply_bytes_max: reader.integer(&mut section, "reply_bytes_max", 1024..=1 << 32, 64 << 20)
             as usize,
+        memory_bytes_max: reader.integer(
+            &mut section,
+            "memory_bytes_max",
+            1024..=1 << 40,
+            512 << 20,
+        ) as usize,
         rows_max: reader.integer(&mut section, "rows_max", 1..=1 << 40, 100_000),
         connections_max: reader.integer(&mut section, "connections_max", 1..=1 << 20, 4096)
             as usize,
@@ -160,6 +170,7 @@ fn server(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Server {
             10..=3_600_000,
             30_000,
         ),
+        send_timeout_ms: reader.integer(&mut section, "send_timeout_ms", 10..=3_600_000, 30_000),
         drain_grace_ms: reader.integer(&mut section, "drain_grace_ms", 0..=3_600_000, 25_000),
     };
     reader.finish(section);

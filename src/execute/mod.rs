@@ -104,23 +104,62 @@ impl PublicError for Error {
                 Code::StoreTimeout,
                 format!("{store} was asked to cancel the statement after {timeout_ms} ms"),
             ),
-            Self::Sink(error) => {
-                let hint = match error {
-                    SinkError::DuplicateColumn(name) => format!(
-                        "two columns are called `{name}` and one value would be lost: alias one of them, or ask for \"rows\": \"arrays\""
-                    ),
-                    SinkError::RowsMax(rows) => format!(
-                        "the result has more than {rows} rows: add a LIMIT or ask for a higher `max_rows`"
-                    ),
-                    SinkError::BytesMax(bytes) => {
-                        format!(
-                            "the result is larger than {bytes} bytes: select fewer rows or columns"
-                        )
-                    }
-                };
-                Problem::new(Code::RequestInvalid, hint)
-            }
+            Self::Sink(error) => sink_problem(error),
             Self::Invalid(detail) => Problem::new(Code::RequestInvalid, detail.clone()),
         }
     }
+}
+
+/// What a caller may do about a result that did not fit.
+fn sink_problem(error: &SinkError) -> Problem {
+    let way_out = "ask for it as a stream (`Accept: application/x-ndjson`)";
+    let (code, detail) = match error {
+        SinkError::DuplicateColumn(name) => (
+            Code::RequestInvalid,
+            format!(
+                "two columns are called `{name}` and one value would be lost: alias one of them, or ask for \"rows\": \"arrays\""
+            ),
+        ),
+        SinkError::RowsMax(rows) => (
+            Code::RequestInvalid,
+            format!(
+                "the result has more than {rows} rows: add a LIMIT, ask for a higher `max_rows`, or {way_out}"
+            ),
+        ),
+        SinkError::BytesMax(bytes) => (
+            Code::RequestInvalid,
+            format!(
+                "the result is larger than {bytes} bytes: select fewer rows or columns, or {way_out}"
+            ),
+        ),
+        SinkError::RowBytesMax(bytes) => (
+            Code::RequestInvalid,
+            format!("a row is larger than {bytes} bytes: select fewer columns, or part of a value"),
+        ),
+        SinkError::Document(cause) => (
+            Code::RequestInvalid,
+            format!(
+                "a document cannot be shown ({cause}): leave it out by its `_id`, or project part of it"
+            ),
+        ),
+        SinkError::NoDocuments => (
+            Code::RequestInvalid,
+            "documents cannot be returned here".to_owned(),
+        ),
+        SinkError::Gone | SinkError::Stalled(_) => (
+            Code::RequestAbandoned,
+            "the reply was not taken, and the statement was cancelled".to_owned(),
+        ),
+        SinkError::Memory => (
+            Code::MemoryExhausted,
+            format!(
+                "the requests under way hold all the memory there is: try again shortly, or {way_out}"
+            ),
+        ),
+    };
+    let mut problem = Problem::new(code, detail);
+    if code == Code::MemoryExhausted {
+        problem.retry_after_ms = Some(1000);
+    }
+    problem
 }

@@ -10,12 +10,12 @@ use super::{Error, mongodb, redis};
 use crate::config;
 use crate::limit::Ticket;
 use crate::operation::{Classification, Operation, Store};
-use crate::reply::{RowSink, Summary};
+use crate::reply::{RowSink, SinkError, Summary};
 
 /// The answer of a store. The rows of SQL went into the sink.
 pub enum Answer {
     Sql(Summary),
-    /// The server's reply document (BSON bytes).
+    /// The server's reply document (BSON bytes); nothing where its documents went into the sink.
     Mongodb(Vec<u8>),
     /// One reply a command, in order.
     Redis(Vec<RedisReply>),
@@ -97,7 +97,21 @@ impl Stores {
     ///
     /// The executors' futures are kilobytes long; boxed here, they are not carried and copied through every
     /// layer of every request.
+    ///
+    /// A stream whose reader has left is a request that ended: its statement is cancelled here, so that the
+    /// record still tells of it.
     pub async fn execute(&self, ticket: Ticket, extra: Extra<'_>) -> Result<Answer, Error> {
+        let Some(gone) = extra.sink.gone() else {
+            return self.run(ticket, extra).await;
+        };
+        tokio::select! {
+            biased;
+            answer = self.run(ticket, extra) => answer,
+            () = gone => Err(Error::Sink(SinkError::Gone)),
+        }
+    }
+
+    async fn run(&self, ticket: Ticket, extra: Extra<'_>) -> Result<Answer, Error> {
         let store = ticket.permit().operation().store;
         let absent = || Error::Unavailable {
             store,
@@ -117,6 +131,10 @@ impl Stores {
             }
             Store::Mongodb => {
                 let mongodb = self.mongodb.as_ref().ok_or_else(absent)?;
+                if sink.takes_documents() {
+                    Box::pin(mongodb.stream(ticket, sql.timeout_ms, sink)).await?;
+                    return Ok(Answer::Mongodb(Vec::new()));
+                }
                 let reply = Box::pin(mongodb.execute(ticket, sql.timeout_ms)).await?;
                 Ok(Answer::Mongodb(reply.into_bytes()))
             }

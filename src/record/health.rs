@@ -1,5 +1,6 @@
 //! Whether each store answers: probed in the background, corrected by what requests see.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -55,9 +56,17 @@ pub struct InFlight<'h>(&'h Health);
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        if self.0.in_flight.fetch_sub(1, Ordering::AcqRel) == 1 && self.0.is_draining() {
-            self.0.idle.notify_waiters();
-        }
+        self.0.leave();
+    }
+}
+
+/// A reply that is still on its way when its request has ended, counted like a request under way.
+#[derive(Debug)]
+pub struct Lingering(Arc<Health>);
+
+impl Drop for Lingering {
+    fn drop(&mut self) {
+        self.0.leave();
     }
 }
 
@@ -94,6 +103,18 @@ impl Health {
         self.in_flight.fetch_add(1, Ordering::AcqRel);
         let entered = InFlight(self);
         (!self.is_draining()).then_some(entered)
+    }
+
+    /// Counts a reply, for a drain to wait for; also while draining, since its request was let in.
+    pub fn linger(self: &Arc<Self>) -> Lingering {
+        self.in_flight.fetch_add(1, Ordering::AcqRel);
+        Lingering(Arc::clone(self))
+    }
+
+    fn leave(&self) {
+        if self.in_flight.fetch_sub(1, Ordering::AcqRel) == 1 && self.is_draining() {
+            self.idle.notify_waiters();
+        }
     }
 
     /// Lets no more requests in, and waits for those under way.

@@ -183,7 +183,9 @@ const fn is_refusal(code: Code) -> bool {
         | Code::StoreUnavailable
         | Code::PoolExhausted
         | Code::Draining
-        | Code::StoreTimeout => false,
+        | Code::StoreTimeout
+        | Code::RequestAbandoned
+        | Code::MemoryExhausted => false,
     }
 }
 

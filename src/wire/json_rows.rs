@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::io::Write as _;
 
 use super::json;
+use crate::memory::{Exhausted, Part};
 use crate::reply::{Column, RowSink, SinkError, Summary, Value};
 
 /// Whether a row is an object (by column name) or an array (by position).
@@ -39,6 +40,8 @@ pub struct JsonRows {
     keys: Vec<Vec<u8>>,
     column: usize,
     rows: u64,
+    /// Held of the memory for all replies.
+    part: Option<Part>,
 }
 
 impl JsonRows {
@@ -49,7 +52,19 @@ impl JsonRows {
             keys: Vec::new(),
             column: 0,
             rows: 0,
+            part: None,
         }
+    }
+
+    /// Bounded by what all replies may hold together, too.
+    pub fn within(mut self, part: Part) -> Self {
+        self.part = Some(part);
+        self
+    }
+
+    /// What the reply holds of the memory for all; to be kept as long as the reply is.
+    pub const fn take_part(&mut self) -> Option<Part> {
+        self.part.take()
     }
 
     /// Closes the document. A statement without a result has no columns and no rows.
@@ -66,75 +81,89 @@ impl JsonRows {
         self.out
     }
 
-    fn write(&mut self, value: &Value<'_>) {
-        let exact = self.form.numbers == NumberForm::Exact;
-        let out = &mut self.out;
-        let number = |out: &mut Vec<u8>, text: std::fmt::Arguments<'_>, quoted: bool| {
-            let quote = if quoted { "\"" } else { "" };
-            let _ = write!(out, "{quote}{text}{quote}");
-        };
-        match value {
-            Value::Null => out.extend_from_slice(b"null"),
-            Value::Bool(value) => out.extend_from_slice(if *value { b"true" } else { b"false" }),
-            Value::Int(value) => number(out, format_args!("{value}"), false),
-            Value::BigInt(value) => number(out, format_args!("{value}"), exact),
-            Value::BigUint(value) => number(out, format_args!("{value}"), exact),
-            Value::Float(value) if value.is_finite() => {
-                number(out, format_args!("{value:?}"), false)
-            }
-            Value::Double(value) if value.is_finite() => {
-                number(out, format_args!("{value:?}"), false)
-            }
-            Value::Float(value) => json::string(out, not_finite(f64::from(*value))),
-            Value::Double(value) => json::string(out, not_finite(*value)),
-            Value::Decimal(text) => {
-                let finite = text
-                    .bytes()
-                    .last()
-                    .is_some_and(|byte| byte.is_ascii_digit());
-                number(out, format_args!("{text}"), exact || !finite);
-            }
-            Value::Text(text) | Value::Temporal(text) => json::string(out, text),
-            Value::Bytes(bytes) => json::base64(out, bytes),
-            Value::Json(text) => out.extend_from_slice(text.as_bytes()),
-            Value::Array(values) => self.array(values),
+    /// What the reply takes of the memory for all, as it grows.
+    fn cover(&mut self) -> Result<(), SinkError> {
+        if let Some(part) = &mut self.part {
+            let covered = part.cover(self.out.capacity());
+            covered.map_err(|Exhausted| SinkError::Memory)?;
         }
-    }
-
-    fn array(&mut self, values: &[Value<'_>]) {
-        self.out.push(b'[');
-        for (place, value) in values.iter().enumerate() {
-            if place > 0 {
-                self.out.push(b',');
-            }
-            self.write(value);
-        }
-        self.out.push(b']');
+        Ok(())
     }
 }
 
+/// Appends `{"columns":[…]`, which the caller goes on with.
+pub(super) fn columns(out: &mut Vec<u8>, columns: &[Column]) {
+    out.extend_from_slice(b"{\"columns\":[");
+    for (place, column) in columns.iter().enumerate() {
+        if place > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(b"{\"name\":");
+        json::string(out, &column.name);
+        out.extend_from_slice(b",\"type\":");
+        json::string(out, &column.database_type);
+        out.push(b'}');
+    }
+    out.push(b']');
+}
+
+/// Appends one value.
+pub fn value(out: &mut Vec<u8>, value: &Value<'_>, numbers: NumberForm) {
+    let exact = numbers == NumberForm::Exact;
+    let number = |out: &mut Vec<u8>, text: std::fmt::Arguments<'_>, quoted: bool| {
+        let quote = if quoted { "\"" } else { "" };
+        // Writing into a Vec cannot fail.
+        let _ = write!(out, "{quote}{text}{quote}");
+    };
+    match value {
+        Value::Null => out.extend_from_slice(b"null"),
+        Value::Bool(value) => out.extend_from_slice(if *value { b"true" } else { b"false" }),
+        Value::Int(value) => number(out, format_args!("{value}"), false),
+        Value::BigInt(value) => number(out, format_args!("{value}"), exact),
+        Value::BigUint(value) => number(out, format_args!("{value}"), exact),
+        Value::Float(value) if value.is_finite() => number(out, format_args!("{value:?}"), false),
+        Value::Double(value) if value.is_finite() => number(out, format_args!("{value:?}"), false),
+        Value::Float(value) => json::string(out, not_finite(f64::from(*value))),
+        Value::Double(value) => json::string(out, not_finite(*value)),
+        Value::Decimal(text) => {
+            let finite = text
+                .bytes()
+                .last()
+                .is_some_and(|byte| byte.is_ascii_digit());
+            number(out, format_args!("{text}"), exact || !finite);
+        }
+        Value::Text(text) | Value::Temporal(text) => json::string(out, text),
+        Value::Bytes(bytes) => json::base64(out, bytes),
+        Value::Json(text) => out.extend_from_slice(text.as_bytes()),
+        Value::Array(values) => array(out, values, numbers),
+    }
+}
+
+fn array(out: &mut Vec<u8>, values: &[Value<'_>], numbers: NumberForm) {
+    out.push(b'[');
+    for (place, element) in values.iter().enumerate() {
+        if place > 0 {
+            out.push(b',');
+        }
+        value(out, element, numbers);
+    }
+    out.push(b']');
+}
+
 impl RowSink for JsonRows {
-    fn columns(&mut self, columns: &[Column]) -> Result<(), SinkError> {
-        let mut names = HashSet::with_capacity(columns.len());
-        self.out.extend_from_slice(b"{\"columns\":[");
-        for (place, column) in columns.iter().enumerate() {
+    fn columns(&mut self, shown: &[Column]) -> Result<(), SinkError> {
+        let mut names = HashSet::with_capacity(shown.len());
+        for column in shown {
             if !names.insert(&column.name) && self.form.rows == RowForm::Objects {
                 return Err(SinkError::DuplicateColumn(column.name.clone()));
             }
-            if place > 0 {
-                self.out.push(b',');
-            }
             let mut key = Vec::with_capacity(column.name.len() + 3);
             json::string(&mut key, &column.name);
-            self.out.extend_from_slice(b"{\"name\":");
-            self.out.extend_from_slice(&key);
-            self.out.extend_from_slice(b",\"type\":");
-            json::string(&mut self.out, &column.database_type);
-            self.out.push(b'}');
             key.push(b':');
             self.keys.push(key);
         }
-        self.out.extend_from_slice(b"],\"rows\":[");
+        columns(&mut self.out, shown);
+        self.out.extend_from_slice(b",\"rows\":[");
         Ok(())
     }
 
@@ -154,7 +183,7 @@ impl RowSink for JsonRows {
         Ok(())
     }
 
-    fn value(&mut self, value: &Value<'_>) -> Result<(), SinkError> {
+    fn value(&mut self, shown: &Value<'_>) -> Result<(), SinkError> {
         if self.column > 0 {
             self.out.push(b',');
         }
@@ -164,11 +193,11 @@ impl RowSink for JsonRows {
             self.out.extend_from_slice(key);
         }
         self.column += 1;
-        self.write(value);
+        value(&mut self.out, shown, self.form.numbers);
         if self.out.len() > self.form.bytes_max {
             return Err(SinkError::BytesMax(self.form.bytes_max));
         }
-        Ok(())
+        self.cover()
     }
 
     fn end_row(&mut self) -> Result<(), SinkError> {

@@ -3,4 +3,5 @@
 pub mod extended_json;
 pub mod json;
 pub mod json_rows;
+pub mod ndjson;
 pub mod redis_json;

@@ -10,7 +10,7 @@ mod keys;
 mod lifecycle;
 mod outage;
 mod routes;
-mod scripts;
+mod stream;
 #[path = "../support/mod.rs"]
 mod support;
 mod views;

@@ -8,6 +8,7 @@ mod connection;
 mod cursors;
 mod failure;
 mod run;
+mod stream;
 mod views;
 
 #[cfg(test)]
@@ -33,6 +34,8 @@ pub use views::{VIEWS_FRESH_MS, VIEWS_MAX, ViewsError};
 use crate::execute::Error;
 use crate::limit::Ticket;
 use crate::operation::{Payload, Store};
+use crate::reply::RowSink;
+use command::Prepared;
 use connection::Watch;
 use cursors::{Cursors, Doomed};
 use failure::unavailable;
@@ -156,6 +159,29 @@ impl MongoStore {
         ticket: Ticket,
         timeout_ms: Option<u64>,
     ) -> Result<RawDocumentBuf, Error> {
+        let (run, prepared) = self.run(&ticket, timeout_ms).await?;
+        let _slot = self.slot().await?;
+        run.command(prepared).await
+    }
+
+    /// Like [`Self::execute`], but hands the documents of a cursor to `sink` while they come, to its end.
+    pub async fn stream(
+        &self,
+        ticket: Ticket,
+        timeout_ms: Option<u64>,
+        sink: &mut dyn RowSink,
+    ) -> Result<(), Error> {
+        let (run, prepared) = self.run(&ticket, timeout_ms).await?;
+        let _slot = self.slot().await?;
+        run.stream(prepared, sink).await
+    }
+
+    /// The ticket's command, ready to be sent.
+    async fn run<'r>(
+        &'r self,
+        ticket: &'r Ticket,
+        timeout_ms: Option<u64>,
+    ) -> Result<(Run<'r>, Prepared), Error> {
         let permit = ticket.permit();
         let operation = permit.operation();
         let Payload::Mongodb { database, document } = &operation.payload else {
@@ -177,8 +203,7 @@ impl MongoStore {
             database,
             key_id: &permit.caller().key_id,
         };
-        let _slot = self.slot().await?;
-        run.command(prepared).await
+        Ok((run, prepared))
     }
 
     /// One of the pool's connections to use, or the reason why not. May be cancelled.

@@ -15,7 +15,7 @@ use crate::execute::Error;
 use crate::operation::Store;
 
 /// How much longer than the server the sidecar waits: the server's own answer is the better one.
-const DEADLINE_GRACE_MS: u64 = 500;
+pub(super) const DEADLINE_GRACE_MS: u64 = 500;
 
 /// The classifier judged the cursors it saw; what runs must name the same.
 pub(super) fn same_cursors(kind: &Kind, classified: &[i64]) -> Result<(), Error> {
@@ -197,7 +197,7 @@ impl Run<'_> {
     }
 }
 
-fn timed_out(timeout_ms: u64) -> Error {
+pub(super) fn timed_out(timeout_ms: u64) -> Error {
     Error::Timeout {
         store: Store::Mongodb,
         timeout_ms,
@@ -220,11 +220,12 @@ fn encode(reply: &Document) -> Result<RawDocumentBuf, Error> {
 /// Ends a session's work on the server when a request is dropped or times out before its reply.
 ///
 /// It keeps the session, so that the driver gives it to nobody else before the kill has run.
-struct KillOnDrop<'a> {
-    store: &'a MongoStore,
-    client: &'a Client,
-    lsid: Document,
-    session: Option<Session>,
+pub(super) struct KillOnDrop<'a> {
+    pub(super) store: &'a MongoStore,
+    pub(super) client: &'a Client,
+    pub(super) lsid: Document,
+    /// Taken out once nothing goes on.
+    pub(super) session: Option<Session>,
 }
 
 impl Drop for KillOnDrop<'_> {

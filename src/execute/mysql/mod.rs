@@ -28,7 +28,7 @@ use super::settings::SqlStoreSettings;
 use super::tls::TlsError;
 use crate::limit::Ticket;
 use crate::operation::{Action, Payload, Store};
-use crate::reply::{Column, RowSink, Summary, Value};
+use crate::reply::{self, Column, RowSink, Summary, Value};
 
 /// Longer texts (rows spelt out in an INSERT, mostly) are prepared for one use.
 const STATEMENT_KEPT_BYTES_MAX: usize = 16 * 1024;
@@ -251,7 +251,8 @@ async fn deliver(
         result.columns_ref().iter().map(decode::column).unzip();
     sink.columns(&columns).map_err(Error::Sink)?;
     let mut rows = 0;
-    while let Some(row) = result.next().await? {
+    while let Some(row) = reply::unless_waiting(result.next(), sink).await? {
+        reply::room(sink).await.map_err(Error::Sink)?;
         deliver_row(&row, &columns, &codecs, sink)?;
         rows += 1;
     }

@@ -30,7 +30,7 @@ use super::settings::SqlStoreSettings;
 use super::tls::TlsError;
 use crate::limit::Ticket;
 use crate::operation::{Action, Operation, Payload, Store};
-use crate::reply::{RowSink, Summary, Value};
+use crate::reply::{self, RowSink, Summary, Value};
 
 /// How long pinning a session anew may take.
 const RESET_TIMEOUT_MS: u64 = 2_000;
@@ -306,7 +306,8 @@ async fn deliver(
 ) -> Result<Summary, Failure> {
     sink.columns(&prepared.columns).map_err(Error::Sink)?;
     let mut rows = pin!(rows);
-    while let Some(row) = rows.try_next().await? {
+    while let Some(row) = reply::unless_waiting(rows.try_next(), sink).await? {
+        reply::room(sink).await.map_err(Error::Sink)?;
         sink.start_row().map_err(Error::Sink)?;
         for (index, codec) in prepared.codecs.iter().enumerate() {
             let Raw(bytes) = row.try_get(index)?;
