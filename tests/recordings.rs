@@ -67,10 +67,10 @@ fn statements() -> Vec<Statement> {
     found
 }
 
-fn decide(statements: &[Statement]) -> Vec<Value> {
+fn decide(statements: &[Statement], policy: &Path) -> Vec<Value> {
     let mut child = Command::new(env!("CARGO_BIN_EXE_bulkhead"))
         .args(["policy", "explain", "--batch", "--policy"])
-        .arg(Path::new(FOLDER).join("policy.toml"))
+        .arg(policy)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -106,7 +106,7 @@ fn what_libraries_send_is_understood() {
     let text = std::fs::read_to_string(Path::new(FOLDER).join("refused.toml")).unwrap();
     let Refusals { refused } = toml::from_str(&text).unwrap();
     let statements = statements();
-    let answers = decide(&statements);
+    let answers = decide(&statements, &Path::new(FOLDER).join("policy.toml"));
     assert_eq!(answers.len(), statements.len());
     let mut counts: BTreeMap<(&str, &str), (usize, usize)> = BTreeMap::new();
     let mut used = BTreeSet::new();
@@ -154,4 +154,69 @@ fn what_libraries_send_is_understood() {
         faults.join("\n"),
         faults.len()
     );
+}
+
+/// The script that a command sends to be run or stored.
+fn script(statement: &Statement) -> Option<&str> {
+    let words = statement.line["request"].as_array()?;
+    let word = |at: usize| words.get(at).and_then(Value::as_str);
+    match (word(0)?.to_ascii_lowercase().as_str(), word(1)?) {
+        ("eval" | "eval_ro", script) => Some(script),
+        ("script", load) if load.eq_ignore_ascii_case("load") => word(2),
+        _ => None,
+    }
+}
+
+/// With the scripts listed that a library sends, its commands that name them by digest are allowed: the digests are
+/// those that the libraries make. A script of which no recording holds the text stays refused.
+#[test]
+fn scripts_that_a_policy_lists_are_allowed() {
+    use sha1::{Digest as _, Sha1};
+
+    let statements: Vec<Statement> = statements()
+        .into_iter()
+        .filter(|statement| statement.line["store"] == "redis")
+        .collect();
+    let digest = |script: &str| -> String {
+        let bytes = Sha1::digest(script);
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    };
+    let digests: BTreeSet<String> = statements.iter().filter_map(script).map(digest).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let own = Path::new(FOLDER).join("policy.toml");
+    std::fs::copy(&own, folder.path().join("policy.toml")).unwrap();
+    let listed: Vec<String> = digests.iter().map(|digest| format!("{digest:?}")).collect();
+    let text = format!(
+        "version = 1\n[stores.redis]\nscripts = [{}]\n",
+        listed.join(", ")
+    );
+    std::fs::write(folder.path().join("scripts.toml"), text).unwrap();
+
+    let (before, after) = (
+        decide(&statements, &own),
+        decide(&statements, folder.path()),
+    );
+    let allowed = |answer: &Value| answer["decision"] == "allow";
+    let mut counts: BTreeMap<&str, [usize; 3]> = BTreeMap::new();
+    let mut faults = Vec::new();
+    for (statement, (before, after)) in statements.iter().zip(before.iter().zip(&after)) {
+        let text = statement.text();
+        let count = counts.entry(&statement.library).or_default();
+        count[0] += 1;
+        count[1] += usize::from(allowed(before));
+        count[2] += usize::from(allowed(after));
+        let named = digests.iter().any(|digest| text.contains(digest.as_str()));
+        let expected = allowed(before) || script(statement).is_some() || named;
+        if allowed(after) != expected {
+            let shown: String = text.chars().take(200).collect();
+            faults.push(format!(
+                "{}: {shown}\n    {}",
+                statement.library, after["detail"]
+            ));
+        }
+    }
+    for (library, [distinct, before, after]) in counts {
+        println!("{library}: {before} of {distinct} allowed, {after} with its scripts listed");
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
 }

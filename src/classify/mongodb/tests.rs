@@ -348,10 +348,15 @@ fn malformed_and_unknown_commands_are_refused() {
     refused(r#"{"find":"a","aggregate":"b"}"#, "no option `aggregate`");
     refused(r#"{"find":"a","$$x":1}"#, "no option");
     refused(r#"{"find":"a","lsid":{"id":1,"uid":2}}"#, "`id` alone");
-    refused(
-        r#"{"findAndModify":"a","remove":true,"upsert":true}"#,
-        "left out",
-    );
+    for option in [
+        r#""upsert":true"#,
+        r#""update":[]"#,
+        r#""update":{"$set":{"x":1}}"#,
+        r#""arrayFilters":[]"#,
+    ] {
+        let command = format!(r#"{{"findAndModify":"a","remove":true,{option}}}"#);
+        refused(&command, "left out");
+    }
     refused(r#"{"find":1}"#, "string");
     refused(r#"{"find":""}"#, "empty name");
     refused(r#"{"find":"a\u0000b"}"#, "NUL");

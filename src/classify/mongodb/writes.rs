@@ -70,6 +70,12 @@ pub(super) fn find_and_modify(
         if set(command, "upsert")? {
             return Err(wrong("upsert", "left out where `remove` is true"));
         }
+        // The server asks for the right to update before it says that both make no sense.
+        for option in ["update", "arrayFilters"] {
+            if get(command, option)?.is_some() {
+                return Err(wrong(option, "left out where `remove` is true"));
+            }
+        }
         return scope.touch(collection, Action::Delete);
     }
     scope.touch(collection, Action::Update)?;

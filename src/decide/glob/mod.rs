@@ -93,6 +93,9 @@ impl Glob {
     /// same bytes can lead to; a position at the end of `inner` where this pattern is not at its end is a
     /// counterexample.
     pub(super) fn contains(&self, inner: &Self) -> bool {
+        if let Some(answer) = self.contains_by_prefix(inner) {
+            return answer;
+        }
         let alphabet = self.alphabet();
         let mut seen: HashSet<(usize, Positions)> = HashSet::new();
         let mut open = vec![(0_usize, self.close(Positions::of(self.tokens.len())))];
@@ -129,6 +132,18 @@ impl Glob {
             seen.insert((at, positions));
         }
         true
+    }
+
+    /// What the literal prefixes tell, which is nearly always enough and needs no search: every key of `inner` begins
+    /// with its prefix. (A pattern that matches no key at all is said not to be contained where prefixes differ.)
+    fn contains_by_prefix(&self, inner: &Self) -> Option<bool> {
+        let (outer, rest) = self.literal_prefix();
+        let (inner, _) = inner.literal_prefix();
+        if rest == Rest::Anything && inner.starts_with(&outer) {
+            return Some(true);
+        }
+        let agree = inner.starts_with(&outer) || outer.starts_with(&inner);
+        (!agree).then_some(false)
     }
 
     /// For each byte, the number of its class: bytes that no token tells apart share one.
