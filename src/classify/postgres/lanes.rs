@@ -7,8 +7,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, LazyLock, Mutex};
 
-use super::{Refusal, Result, Session, understand};
-
 /// Stack of each thread, in bytes: address space, of which only what is used becomes memory. The parser
 /// itself ends at 10,000 nested messages, which fit into it in a debug build too.
 const STACK_BYTES: usize = 512 * 1024 * 1024;
@@ -25,11 +23,7 @@ static LONG: LazyLock<Lane> = LazyLock::new(|| Lane::open("classify-long"));
 
 struct Lane(SyncSender<Job>);
 
-struct Job {
-    sql: String,
-    session: Session,
-    answer: SyncSender<Result>,
-}
+type Job = Box<dyn FnOnce() + Send>;
 
 impl Lane {
     fn open(name: &str) -> Self {
@@ -53,31 +47,26 @@ fn work(receiver: &Mutex<Receiver<Job>>) {
             Ok(receiver) => receiver.recv(),
             Err(_) => return,
         };
-        let Ok(Job {
-            sql,
-            session,
-            answer,
-        }) = job
-        else {
+        let Ok(job) = job else {
             return;
         };
-        let result = catch_unwind(AssertUnwindSafe(|| understand(&sql, session)))
-            .unwrap_or_else(|_| Err(Refusal::Unparsable("the parser failed".into())));
-        // A caller that has gone needs no answer.
-        let _ = answer.send(result);
+        // A job that failed sends no answer, which its caller sees.
+        let _ = catch_unwind(AssertUnwindSafe(job));
     }
 }
 
-/// Classifies on a deep stack, and waits for the answer.
-pub fn classify(sql: &str, session: Session, is_long: bool) -> Result {
-    let unavailable = || Refusal::TooLarge("no memory to parse this statement now".into());
+/// Begins `job` on a deep stack; what it returns comes through the channel, which ends without an answer when
+/// the job fails. `None` where no thread could be started.
+pub fn begin<T: Send + 'static>(
+    is_long: bool,
+    job: impl FnOnce() -> T + Send + 'static,
+) -> Option<Receiver<T>> {
     let lane = if is_long { &LONG } else { &SHORT };
     let (answer, result) = sync_channel(1);
-    let job = Job {
-        sql: sql.to_owned(),
-        session,
-        answer,
+    let job = move || {
+        // A caller that has gone needs no answer.
+        let _ = answer.send(job());
     };
-    lane.0.send(job).map_err(|_| unavailable())?;
-    result.recv().map_err(|_| unavailable())?
+    lane.0.send(Box::new(job)).ok()?;
+    Some(result)
 }

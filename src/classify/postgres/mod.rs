@@ -14,6 +14,9 @@
 mod lanes;
 mod parse;
 
+pub(crate) use lanes::begin as on_deep_stack;
+pub(crate) use parse::{is_long, nesting_bound, tree};
+
 mod nodes;
 
 mod walk;
@@ -31,6 +34,8 @@ mod functions;
 mod names;
 mod settings;
 
+pub(crate) use names::{from_literal, is_catalog};
+
 #[cfg(test)]
 mod tests;
 
@@ -40,7 +45,7 @@ use super::{INLINE_BYTES_MAX, Refusal, Result, Session};
 
 /// Deepest tree that is walked on the caller's own stack, in nested tokens (an upper bound of the real depth).
 /// In a debug build a token needs up to 65 kB of stack; this keeps below half of what runtimes give a thread.
-const INLINE_DEPTH_MAX: usize = if cfg!(debug_assertions) { 12 } else { 24 };
+pub(crate) const INLINE_DEPTH_MAX: usize = if cfg!(debug_assertions) { 12 } else { 24 };
 
 /// Classifies one PostgreSQL statement; on a connection of the caller's own, also several separated by `;`.
 ///
@@ -53,7 +58,14 @@ pub fn classify(sql: &str, session: Session) -> Result {
             understand(sql, session)
         }
         // A long text may come from a thread that does not last, which the parser must not see: see `lanes`.
-        _ => lanes::classify(sql, session, parse::is_long(sql)),
+        _ => {
+            let unavailable = || Refusal::TooLarge("no memory to parse this statement now".into());
+            let text = sql.to_owned();
+            lanes::begin(parse::is_long(sql), move || understand(&text, session))
+                .ok_or_else(unavailable)?
+                .recv()
+                .map_err(|_| Refusal::Unparsable("the parser failed".into()))?
+        }
     }
 }
 
