@@ -153,8 +153,8 @@ async fn postgres_is_applied_and_every_change_is_named() {
             "extra    bulkhead_app: MEMBER on role pg_read_all_data",
         ),
         (
-            "CREATE ROLE other; GRANT SELECT ON oauth2_tokens TO other; GRANT other TO bulkhead_app",
-            "extra    bulkhead_app: SELECT on table public.oauth2_tokens",
+            "CREATE ROLE other; GRANT DELETE ON oauth2_tokens TO other; GRANT other TO bulkhead_app",
+            "extra    bulkhead_app: DELETE on table public.oauth2_tokens",
         ),
         (
             "ALTER ROLE bulkhead_app CREATEDB",
@@ -237,8 +237,8 @@ async fn mysql_is_applied_and_every_change_is_named() {
             "extra    bulkhead_role_app: SELECT on databases like enter%",
         ),
         (
-            "GRANT UPDATE (username) ON enterprise_app_db.users TO bulkhead_role_admin",
-            "extra    bulkhead_role_admin: UPDATE on column enterprise_app_db.users.username",
+            "GRANT UPDATE (email) ON enterprise_app_db.users TO bulkhead_role_admin",
+            "extra    bulkhead_role_admin: UPDATE on column enterprise_app_db.users.email",
         ),
         (
             "GRANT SELECT ON enterprise_app_db.users TO bulkhead_app@'%' WITH GRANT OPTION",

@@ -271,6 +271,11 @@ struct Facts {
 /// does not have. May be cancelled.
 pub async fn differences(client: &Client, subjects: &[Subject]) -> Result<Vec<Difference>, Error> {
     let mut all = Vec::new();
+    // Compiling the query would take longer than it.
+    client
+        .batch_execute("SET jit = off")
+        .await
+        .map_err(unread)?;
     let facts = facts(client, subjects).await.map_err(unread)?;
     for subject in subjects {
         all.extend(of_subject(client, subject, &facts).await?);

@@ -61,7 +61,9 @@ WITH RECURSIVE held (oid, name, admin) AS (
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace,
     aclexplode(c.relacl) a
-    WHERE n.oid IN (SELECT oid FROM own) AND a.grantee <> c.relowner AND NOT EXISTS (
+    WHERE n.oid IN (SELECT oid FROM own) AND a.grantee <> c.relowner
+        -- The server's own grants in this schema are made by a script, and so not on record.
+        AND NOT (n.nspname = 'information_schema' AND a.grantee = 0 AND a.privilege_type = 'SELECT') AND NOT EXISTS (
         SELECT FROM pg_catalog.pg_init_privs i, aclexplode(i.initprivs) b
         WHERE i.classoid = 'pg_class'::regclass AND i.objoid = c.oid AND i.objsubid = 0
             AND (b.grantee, b.privilege_type, b.is_grantable) = (a.grantee, a.privilege_type, a.is_grantable))

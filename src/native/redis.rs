@@ -111,7 +111,13 @@ fn wanted(subject: &Subject, known: &BTreeMap<String, i64>) -> BTreeSet<Privileg
             }
         }
     }
-    for command in commands(&subject.access) {
+    let given = commands(&subject.access);
+    // A container is given with all that it holds.
+    let within = known.keys().filter(|name| name.starts_with("command|"));
+    let within = within
+        .filter(|_| given.contains("command"))
+        .map(String::as_str);
+    for command in given.iter().copied().chain(within) {
         if known.contains_key(command) && !ALWAYS.contains(&command) {
             wanted.insert(Privilege::new("run", format!("command {command}")));
         }

@@ -17,7 +17,8 @@ const READ_THAT_WRITES: [&str; 3] = ["xautoclaim", "xclaim", "xreadgroup"];
 const SIDECAR: [&str; 3] = ["acl|dryrun", "evalsha", "script|load"];
 
 /// What Redis 7.0 does not have; a server that lacks one refuses the line that grants it, and nothing else.
-const NEWER: [&str; 33] = [
+const NEWER: [&str; 34] = [
+    "client|no-touch",
     "client|setinfo",
     "delex",
     "digest",

@@ -23,6 +23,10 @@ pub struct Case {
     pub is_contested: bool,
     pub needs_session: bool,
     pub is_executed: bool,
+    /// Refused whatever it touches.
+    pub is_always: bool,
+    /// What it does to what, as `action object`.
+    pub touches: Vec<(String, String)>,
     pub dialect: Option<String>,
     pub server_setting: Option<String>,
 }
@@ -50,6 +54,14 @@ fn case(line: &str) -> Case {
         is_hostile: value["decision"] == "deny" && !value["contested"].is_string(),
         is_contested: value["contested"].is_string(),
         needs_session: value["session"] == true,
+        is_always: value["always"] == true,
+        touches: list("touches")
+            .iter()
+            .map(|touch| {
+                let text = |name: &str| touch[name].as_str().unwrap_or_default().to_owned();
+                (text("action"), text("object"))
+            })
+            .collect(),
         is_executed: value["verified"] == "executed",
         dialect: text("dialect"),
         server_setting: text("server_setting"),

@@ -8,6 +8,7 @@
 
 mod corpus;
 mod direct;
+mod native;
 mod sidecar;
 #[allow(dead_code)]
 #[path = "../support/mod.rs"]
@@ -16,7 +17,7 @@ mod support;
 use std::collections::BTreeMap;
 
 use corpus::{Case, cases, folder};
-use direct::Outcome;
+use direct::{Outcome, Who};
 use sidecar::Sidecar;
 
 /// Codes with which the gate itself refuses, before any store is reached.
@@ -93,6 +94,7 @@ async fn the_gate_refuses_what_the_databases_would_do() {
     drop(sidecar);
     put_directly(&dev, &cases, &mut counts).await;
     report(&counts);
+    native::the_databases_refuse_by_themselves(&dev, &cases).await;
     assert!(faults.is_empty(), "{}", faults.join("\n"));
     for (store, count) in &counts {
         let benign = count.allowed + count.refused;
@@ -111,12 +113,14 @@ async fn the_gate_refuses_what_the_databases_would_do() {
 }
 
 async fn put_directly(dev: &support::Dev, cases: &[Case], counts: &mut BTreeMap<String, Count>) {
-    let mut databases = direct::Databases::open(dev).await;
+    let mut databases = direct::Databases::open(dev, Who::Administrator).await;
     for case in cases.iter().filter(|case| case.is_hostile) {
         let count = counts.entry(case.store.clone()).or_default();
         match databases.put(case).await {
             Outcome::Succeeded => count.succeeded += 1,
-            Outcome::Failed(error) => count.failed.push(format!("{}: {error}", case.id)),
+            Outcome::Failed(error) | Outcome::Refused(error) => {
+                count.failed.push(format!("{}: {error}", case.id));
+            }
             Outcome::NotHere(why) => count.not_here.push(format!("{}: {why}", case.id)),
             Outcome::KeptBack => count.kept_back.push(case.id.clone()),
         }

@@ -25,7 +25,12 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The administrator's connection to one of PostgreSQL's databases.
 pub async fn postgres(dev: &Dev, database: &str) -> tokio_postgres::Client {
-    let url = dev.store_url("postgres").split('?').next().unwrap();
+    postgres_at(dev, dev.store_url("postgres"), database).await
+}
+
+/// Whoever's connection the URL says.
+pub async fn postgres_at(dev: &Dev, url: &str, database: &str) -> tokio_postgres::Client {
+    let url = url.split('?').next().unwrap();
     let mut config: tokio_postgres::Config = url.parse().unwrap();
     config
         .ssl_mode(tokio_postgres::config::SslMode::Require)
@@ -45,10 +50,15 @@ pub async fn postgres(dev: &Dev, database: &str) -> tokio_postgres::Client {
 
 /// The administrator's connection to MariaDB or MySQL, in the corpus' database if it is there.
 pub async fn mysql(dev: &Dev, database: Option<&str>) -> mysql_async::Conn {
+    mysql_at(dev, dev.store_url("mysql"), database).await
+}
+
+/// Whoever's connection the URL says.
+pub async fn mysql_at(dev: &Dev, url: &str, database: Option<&str>) -> mysql_async::Conn {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let settings = bulkhead::config::Config::load(&dev.config).unwrap();
     let ca = settings.stores.mysql.unwrap().tls.ca_file.unwrap();
-    let url = dev.store_url("mysql").split('?').next().unwrap();
+    let url = url.split('?').next().unwrap();
     let options = mysql_async::OptsBuilder::from_opts(mysql_async::Opts::from_url(url).unwrap())
         .db_name(database)
         .ssl_opts(mysql_async::SslOpts::default().with_root_certs(vec![ca.into()]));

@@ -6,7 +6,7 @@ use bulkhead::classify::mongodb::without_database;
 use bulkhead::wire::extended_json::parse_extended_json;
 use redis::{Client as RedisClient, ConnectionAddr, IntoConnectionInfo, TlsCertificates};
 
-use super::Outcome;
+use super::{Outcome, Who};
 use crate::corpus::Case;
 use crate::support::Dev;
 
@@ -82,16 +82,24 @@ const KEYS: [&str; 16] = [
     "ZADD queue:schedule 1 a",
 ];
 
+/// mongod's code for a privilege that is missing.
+const UNAUTHORIZED: i32 = 13;
+
 pub struct Mongodb {
     client: mongodb::Client,
+    administrator: mongodb::Client,
 }
 
 impl Mongodb {
-    pub async fn open(dev: &Dev) -> Self {
-        let client = mongodb::Client::with_uri_str(dev.store_url("mongodb"))
-            .await
-            .unwrap();
-        Self { client }
+    pub async fn open(dev: &Dev, who: Who) -> Self {
+        let open = async |who: Who| {
+            let url = who.url(dev, "mongodb");
+            mongodb::Client::with_uri_str(url).await.unwrap()
+        };
+        Self {
+            client: open(who).await,
+            administrator: open(Who::Administrator).await,
+        }
     }
 
     pub async fn put(&self, case: &Case) -> Outcome {
@@ -123,12 +131,17 @@ impl Mongodb {
             .database(&database.unwrap_or("enterprise_db".into()));
         match database.run_raw_command(command).await {
             Ok(_) => Outcome::Succeeded,
-            Err(error) => Outcome::Failed(error.to_string()),
+            Err(error) => match error.kind.as_ref() {
+                mongodb::error::ErrorKind::Command(command) if command.code == UNAUTHORIZED => {
+                    Outcome::Refused(command.message.clone())
+                }
+                _ => Outcome::Failed(error.to_string()),
+            },
         }
     }
 
     async fn refill(&self) {
-        let database = self.client.database("enterprise_db");
+        let database = self.administrator.database("enterprise_db");
         for name in [
             "activity_logs",
             "analytics_events",
@@ -145,11 +158,19 @@ impl Mongodb {
 
 pub struct Redis {
     client: RedisClient,
+    administrator: RedisClient,
 }
 
 impl Redis {
-    pub async fn open(dev: &Dev) -> Self {
-        let url = dev.store_url("redis").strip_prefix("rediss://").unwrap();
+    pub async fn open(dev: &Dev, who: Who) -> Self {
+        Self {
+            client: Self::client(dev, &who.url(dev, "redis")),
+            administrator: Self::client(dev, dev.store_url("redis")),
+        }
+    }
+
+    pub fn client(dev: &Dev, url: &str) -> RedisClient {
+        let url = url.strip_prefix("rediss://").unwrap();
         let (account, place) = url.split_once('@').unwrap();
         let (user, password) = account.split_once(':').unwrap();
         let port = place.split_once(':').unwrap().1;
@@ -172,8 +193,7 @@ impl Redis {
             client_tls: None,
             root_cert: Some(std::fs::read(ca).unwrap()),
         };
-        let client = RedisClient::build_with_tls(info, certificates).unwrap();
-        Self { client }
+        RedisClient::build_with_tls(info, certificates).unwrap()
     }
 
     pub async fn put(&self, case: &Case) -> Outcome {
@@ -182,11 +202,11 @@ impl Redis {
         if name.is_none_or(|name| HARM_REDIS.contains(&name.as_str())) {
             return Outcome::KeptBack;
         }
-        let mut conn = self
-            .client
-            .get_multiplexed_async_connection()
-            .await
-            .unwrap();
+        let open = async |client: &RedisClient| {
+            let connection = client.get_multiplexed_async_connection().await;
+            connection.unwrap()
+        };
+        let mut conn = open(&self.administrator).await;
         for key in KEYS {
             let words: Vec<String> = key.split(' ').map(str::to_owned).collect();
             // A key that is there already is as good.
@@ -197,10 +217,25 @@ impl Redis {
                 return Outcome::Failed(format!("setup: {error}"));
             }
         }
+        let mut conn = open(&self.client).await;
         let answer: redis::RedisResult<redis::Value> = command(&words).query_async(&mut conn).await;
         match answer {
             Ok(redis::Value::ServerError(error)) => Outcome::Failed(format!("{error:?}")),
             Ok(_) => Outcome::Succeeded,
+            Err(error)
+                if error.to_string().contains("NOPERM") || error.code() == Some("NOPERM") =>
+            {
+                Outcome::Refused(error.to_string())
+            }
+            // A script's own command was refused.
+            Err(error)
+                if error
+                    .to_string()
+                    .contains("can't run this command or subcommand")
+                    || error.to_string().contains("ACL failure") =>
+            {
+                Outcome::Refused(error.to_string())
+            }
             Err(error) => Outcome::Failed(error.to_string()),
         }
     }

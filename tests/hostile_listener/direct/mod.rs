@@ -11,9 +11,38 @@ use crate::support::Dev;
 /// How long one request may take before it counts as failed.
 const PUT_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// Who puts a request to a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Who {
+    Administrator,
+    /// An account that holds the native role of the policy's `app` and nothing else.
+    Native,
+}
+
+/// The account's name and password, on servers of our own.
+pub const NATIVE: (&str, &str) = ("native", "native-password-1");
+
+impl Who {
+    /// The store's URL with this account in it.
+    pub fn url(self, dev: &Dev, store: &str) -> String {
+        let url = dev.store_url(store);
+        let (user, password) = match (self, store) {
+            (Self::Administrator, _) => return url.to_owned(),
+            // Redis has no roles: the role is a user.
+            (Self::Native, "redis") => ("bulkhead_role_app", NATIVE.1),
+            (Self::Native, _) => NATIVE,
+        };
+        let (scheme, rest) = url.split_once("://").unwrap();
+        let (_, place) = rest.split_once('@').unwrap();
+        format!("{scheme}://{user}:{password}@{place}")
+    }
+}
+
 #[derive(Debug)]
 pub enum Outcome {
     Succeeded,
+    /// For want of a privilege.
+    Refused(String),
     Failed(String),
     /// Why this server, or this way of asking, cannot tell.
     NotHere(String),
@@ -29,12 +58,12 @@ pub struct Databases<'d> {
 }
 
 impl<'d> Databases<'d> {
-    pub async fn open(dev: &'d Dev) -> Self {
+    pub async fn open(dev: &'d Dev, who: Who) -> Self {
         Self {
-            postgres: sql::Postgres::open(dev),
-            mysql: sql::Mysql::open(dev),
-            mongodb: documents::Mongodb::open(dev).await,
-            redis: documents::Redis::open(dev).await,
+            postgres: sql::Postgres::open(dev, who),
+            mysql: sql::Mysql::open(dev, who),
+            mongodb: documents::Mongodb::open(dev, who).await,
+            redis: documents::Redis::open(dev, who).await,
         }
     }
 
@@ -115,3 +144,8 @@ const ELSEWHERE: [(&str, &str); 15] = [
         "no statement on this server either",
     ),
 ];
+
+/// Redis' administrator.
+pub fn administrator(dev: &Dev) -> redis::Client {
+    documents::Redis::client(dev, dev.store_url("redis"))
+}

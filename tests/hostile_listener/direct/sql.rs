@@ -5,9 +5,13 @@ use futures_util::{StreamExt, pin_mut};
 use mysql_async::prelude::Queryable;
 use serde_json::Value;
 
-use super::Outcome;
+use tokio_postgres::error::SqlState;
+
+use super::{Outcome, Who};
 use crate::corpus::Case;
-use crate::sidecar::{DATABASE, SCRATCH, copy_database, mysql, postgres, reload_mysql};
+use crate::sidecar::{
+    DATABASE, SCRATCH, copy_database, mysql, mysql_at, postgres, postgres_at, reload_mysql,
+};
 use crate::support::Dev;
 
 /// The server's objection to a statement that manages transactions itself.
@@ -50,15 +54,21 @@ const HARM_MYSQL: [&str; 17] = [
     "UNINSTALL",
 ];
 
+/// The servers' codes for a privilege that is missing: on a database, an account, a table, a column, a routine, a
+/// view's tables, and those that are named in the error.
+const DENIED_MYSQL: [u16; 10] = [1044, 1045, 1095, 1142, 1143, 1227, 1345, 1356, 1370, 1410];
+
 pub struct Postgres<'d> {
     dev: &'d Dev,
+    who: Who,
     is_dirty: bool,
 }
 
 impl<'d> Postgres<'d> {
-    pub fn open(dev: &'d Dev) -> Self {
+    pub fn open(dev: &'d Dev, who: Who) -> Self {
         Self {
             dev,
+            who,
             is_dirty: true,
         }
     }
@@ -74,17 +84,31 @@ impl<'d> Postgres<'d> {
             return Outcome::KeptBack;
         }
         self.renew().await;
-        let client = postgres(self.dev, SCRATCH).await;
+        let url = self.who.url(self.dev, "postgres");
+        let client = postgres_at(self.dev, &url, SCRATCH).await;
         // A second statement may be a COMMIT.
         self.is_dirty = text.trim_end_matches(';').contains(';');
         let refused = |step: &str, error: tokio_postgres::Error| {
             let cause = error
                 .as_db_error()
                 .map_or_else(|| error.to_string(), |db| db.message().to_owned());
+            if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) {
+                return Outcome::Refused(cause);
+            }
             Outcome::Failed(format!("{step}: {cause}"))
         };
+        // What an administrator did before is the administrator's.
+        if self.who == Who::Native && !case.setup.is_empty() {
+            self.is_dirty = true;
+            let admin = postgres(self.dev, SCRATCH).await;
+            for statement in &case.setup {
+                if let Err(error) = admin.batch_execute(statement.as_str().unwrap()).await {
+                    return refused("setup", error);
+                }
+            }
+        }
         client.batch_execute("BEGIN").await.unwrap();
-        for statement in &case.setup {
+        for statement in case.setup.iter().filter(|_| self.who == Who::Administrator) {
             let statement = statement.as_str().unwrap();
             if let Err(error) = client.batch_execute(statement).await {
                 return refused("setup", error);
@@ -150,14 +174,16 @@ async fn run_postgres(
 
 pub struct Mysql<'d> {
     dev: &'d Dev,
+    who: Who,
     is_dirty: bool,
     is_mariadb: Option<bool>,
 }
 
 impl<'d> Mysql<'d> {
-    pub fn open(dev: &'d Dev) -> Self {
+    pub fn open(dev: &'d Dev, who: Who) -> Self {
         Self {
             dev,
+            who,
             is_dirty: true,
             is_mariadb: None,
         }
@@ -177,7 +203,8 @@ impl<'d> Mysql<'d> {
         if self.is_dirty {
             reload_mysql(self.dev).await;
         }
-        let mut conn = mysql(self.dev, Some(DATABASE)).await;
+        let url = self.who.url(self.dev, "mysql");
+        let mut conn = mysql_at(self.dev, &url, Some(DATABASE)).await;
         if let Some(dialect) = &case.dialect
             && (dialect == "mariadb") != self.is_mariadb(&mut conn).await
         {
@@ -186,8 +213,17 @@ impl<'d> Mysql<'d> {
         // These commit by themselves, and change what later cases need.
         let lasting = ["ALTER", "DROP", "RENAME", "TRUNCATE"];
         self.is_dirty = lasting.iter().any(|word| upper.starts_with(word)) || upper.contains(';');
+        if self.who == Who::Native && !case.setup.is_empty() {
+            self.is_dirty = true;
+            let mut admin = mysql(self.dev, Some(DATABASE)).await;
+            for statement in &case.setup {
+                if let Err(error) = admin.query_drop(statement.as_str().unwrap()).await {
+                    return Outcome::Failed(format!("setup: {error}"));
+                }
+            }
+        }
         conn.query_drop("BEGIN").await.unwrap();
-        for statement in &case.setup {
+        for statement in case.setup.iter().filter(|_| self.who == Who::Administrator) {
             if let Err(error) = conn.query_drop(statement.as_str().unwrap()).await {
                 return Outcome::Failed(format!("setup: {error}"));
             }
@@ -197,6 +233,9 @@ impl<'d> Mysql<'d> {
         let _ = conn.disconnect().await;
         match outcome {
             Ok(()) => Outcome::Succeeded,
+            Err(mysql_async::Error::Server(error)) if DENIED_MYSQL.contains(&error.code) => {
+                Outcome::Refused(error.message)
+            }
             Err(error) => Outcome::Failed(error.to_string()),
         }
     }
