@@ -293,6 +293,8 @@ fn without_modifiers(text: &str) -> String {
     out.push_str(rest);
     // Whether a column is shown with its database hangs on how its table is spelled.
     let out = out.replace("corpus.", "");
+    // Whether an expression's own text is printed as its label hangs on the comments in it.
+    let out = out.replace(" AS label", "");
     let words = out.split(' ').filter(|word| !MODIFIERS.contains(word));
     words.collect::<Vec<_>>().join(" ")
 }
