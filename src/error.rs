@@ -166,6 +166,10 @@ pub struct Problem {
     /// MySQL's errno or MongoDB's code.
     pub errno: Option<i64>,
     pub retry_after_ms: Option<u64>,
+    /// `batch`: which statement this is about, counted from 0.
+    pub statement: Option<usize>,
+    /// What has become of the transaction that the statement stands in.
+    pub transaction: Option<&'static str>,
 }
 
 impl Problem {
@@ -178,6 +182,8 @@ impl Problem {
             sqlstate: None,
             errno: None,
             retry_after_ms: None,
+            statement: None,
+            transaction: None,
         }
     }
 }

@@ -3,27 +3,36 @@
 //! authenticate → classify (and what the catalogue adds) → decide → admit → execute, with record around it.
 //! [`Gate::stages`] is the whole of it; nothing else reaches a store.
 
+mod ask;
+mod classify;
+
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 
 use crate::authenticate::{Authenticator, Principal};
-use crate::catalogue::{self, watch::Catalogues};
+use crate::catalogue::watch::Catalogues;
 use crate::classify::cache::Classifications;
-use crate::classify::{self, Refusal, Session};
 use crate::decide::{Permit, Policy};
-use crate::error::{Code, Problem, PublicError};
-use crate::execute::request::{AuditRow, SqlRequest};
+use crate::error::{Code, Problem};
+use crate::execute::request::AuditRow;
 use crate::execute::stores::{Answer, Extra, Stores};
 use crate::limit::{Limiter, Quota, Ticket};
-use crate::operation::{Classification, Object, Operation, Payload, Store};
+use crate::operation::{Classification, Operation, Store};
 use crate::record::audit::Audit;
 use crate::record::health::{Health, InFlight};
 use crate::record::metrics::Metrics;
 use crate::record::{Record, objects, request_log};
 use crate::reply::RowSink;
+use crate::transaction::TransactionId;
+
+use ask::Rest;
+pub use ask::{Ask, Statement};
+
+/// How often a sidecar that drains looks whether transactions are still open.
+const DRAIN_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Everything the stages need, shared by all front doors.
 pub struct Gate {
@@ -44,36 +53,10 @@ pub struct Request<'r> {
     pub traceparent: Option<&'r str>,
     /// The API key as presented; `None` if none was.
     pub key: Option<&'r str>,
-    /// `query`, `command` or `pipeline`, for the record.
+    /// `query`, `batch`, `command` or `pipeline`, for the record.
     pub action: &'static str,
-}
-
-/// What is asked of which store.
-pub enum Ask {
-    Sql {
-        store: Store,
-        sql: Arc<str>,
-        request: SqlRequest,
-    },
-    /// A command document (BSON bytes) and the database to run it in, unless it says so itself.
-    Mongodb {
-        document: Vec<u8>,
-        database: Option<String>,
-    },
-    Redis {
-        commands: Vec<Vec<Vec<u8>>>,
-        atomic: bool,
-    },
-}
-
-impl Ask {
-    pub const fn store(&self) -> Store {
-        match self {
-            Self::Sql { store, .. } => *store,
-            Self::Mongodb { .. } => Store::Mongodb,
-            Self::Redis { .. } => Store::Redis,
-        }
-    }
+    /// The transaction that is to be gone on with: one that is open may end while the sidecar drains.
+    pub transaction: Option<TransactionId>,
 }
 
 /// What `explain` tells: the decision and what is touched.
@@ -100,21 +83,21 @@ impl Gate {
         (answer, record.quota)
     }
 
-    /// The pipeline.
+    /// The pipeline. A request has one operation, a batch several; none runs before all are admitted.
     async fn stages<S: RowSink>(
         &self,
         request: &Request<'_>,
         receive: impl Future<Output = Result<(Ask, S), Problem>>,
         record: &mut Record<'_>,
     ) -> Result<(Answer, S), Problem> {
-        let _in_flight = self.enter()?;
+        let _in_flight = self.enter(request)?;
         let caller = self.authenticate(request.key, record).await?;
         let (ask, mut sink) = receive.await?;
         let policy = self.policy.load_full();
-        let (operation, rest) = self.classify(ask, &policy, record).await?;
-        let permit = self.decide(&policy, &caller, operation, record).await?;
-        let ticket = self.admit(permit, record).await?;
-        let answer = self.execute(ticket, rest, &mut sink, record).await?;
+        let (operations, rest) = self.classify(ask, &policy, record).await?;
+        let permits = self.decide(&policy, &caller, operations, record).await?;
+        let tickets = self.admit(permits, record).await?;
+        let answer = self.execute(tickets, rest, &mut sink, record).await?;
         Ok((answer, sink))
     }
 
@@ -136,13 +119,13 @@ impl Gate {
         receive: impl Future<Output = Result<Ask, Problem>>,
         record: &mut Record<'_>,
     ) -> Result<Explanation, Problem> {
-        let _in_flight = self.enter()?;
+        let _in_flight = self.enter(request)?;
         let caller = self.authenticate(request.key, record).await?;
         let ask = receive.await?;
         record.store = Some(ask.store());
         let policy = self.policy.load_full();
-        let operation = match self.classify(ask, &policy, record).await {
-            Ok((operation, _)) => operation,
+        let operations = match self.classify(ask, &policy, record).await {
+            Ok((operations, _)) => operations,
             Err(problem) => {
                 return Ok(Explanation {
                     refused: Some(problem),
@@ -150,14 +133,15 @@ impl Gate {
                 });
             }
         };
-        let named = Arc::clone(&operation.classification);
-        let permit = self.decide(&policy, &caller, operation, record).await;
-        let reached = permit
-            .as_ref()
-            .map(|permit| &permit.operation().classification);
+        let named = operations
+            .first()
+            .map(|one| Arc::clone(&one.classification));
+        let permits = self.decide(&policy, &caller, operations, record).await;
+        let reached = permits.as_ref().ok().and_then(|permits| permits.first());
+        let reached = reached.map(|permit| Arc::clone(&permit.operation().classification));
         Ok(Explanation {
-            classification: Some(reached.map_or(named, Arc::clone)),
-            refused: permit.err(),
+            classification: reached.or(named),
+            refused: permits.err(),
         })
     }
 
@@ -169,9 +153,15 @@ impl Gate {
         caller
     }
 
-    /// Nothing new is begun while the sidecar drains.
-    fn enter(&self) -> Result<InFlight<'_>, Problem> {
-        self.health.enter().ok_or_else(|| {
+    /// Nothing new is begun while the sidecar drains; what is open may be ended.
+    fn enter(&self, request: &Request<'_>) -> Result<InFlight<'_>, Problem> {
+        let is_open = |id| self.stores.is_open(id);
+        let entered = if self.health.is_draining() && request.transaction.is_some_and(is_open) {
+            Some(self.health.enter_draining())
+        } else {
+            self.health.enter()
+        };
+        entered.ok_or_else(|| {
             let mut problem = Problem::new(
                 Code::Draining,
                 "the sidecar is shutting down: send the request again to its successor",
@@ -179,6 +169,16 @@ impl Gate {
             problem.retry_after_ms = Some(1000);
             problem
         })
+    }
+
+    /// Lets nothing new in, and waits for what is under way: requests, and the transactions that callers hold open.
+    pub async fn drain(&self) {
+        self.health.drain().await;
+        let is_open = |store| self.stores.transactions_open(store) > 0;
+        while Store::ALL.into_iter().any(is_open) {
+            tokio::time::sleep(DRAIN_POLL_INTERVAL).await;
+        }
+        self.health.drain().await;
     }
 
     fn configured(&self, store: Store) -> Result<(), Problem> {
@@ -209,89 +209,31 @@ impl Gate {
         Ok(caller)
     }
 
-    /// Splits a request into what is judged and what merely travels along (parameters, time-out).
-    async fn classify(
-        &self,
-        ask: Ask,
-        policy: &Policy,
-        record: &mut Record<'_>,
-    ) -> Result<(Operation, SqlRequest), Problem> {
-        record.received();
-        let store = ask.store();
-        self.configured(store)?;
-        let (classified, rest) = match ask {
-            Ask::Sql { sql, request, .. } => {
-                let classified = self.classify_sql(store, &sql, policy).await;
-                (
-                    classified.map(|known| sql_operation(store, &sql, known)),
-                    request,
-                )
-            }
-            Ask::Mongodb { document, database } => {
-                let default = policy.default_namespace(Store::Mongodb);
-                let database = database.as_deref().or(default).unwrap_or_default();
-                let classified = classify::mongodb_operation(&document, database, Session::Shared);
-                (classified.map_err(Into::into), SqlRequest::default())
-            }
-            Ask::Redis { commands, atomic } => {
-                let classified = classify::redis_operation(commands, atomic, Session::Shared);
-                (classified.map_err(Into::into), SqlRequest::default())
-            }
-        };
-        let operation = classified.map_err(|error| {
-            if let catalogue::watch::Error::Refused(refusal) = &error {
-                let code = refusal.problem().code;
-                self.metrics.count_decision(store, Some(code));
-            }
-            record.cause(&error)
-        })?;
-        record.classified(&operation, &self.metrics);
-        Ok((operation, rest))
-    }
-
-    /// What the text touches, and what the catalogue says that this reaches.
-    async fn classify_sql(
-        &self,
-        store: Store,
-        sql: &Arc<str>,
-        policy: &Policy,
-    ) -> Result<Arc<Classification>, catalogue::watch::Error> {
-        let shown = self.classify_text(store, sql).await?;
-        let is_listed = |object: &Object| policy.is_listed(store, object);
-        self.catalogues.expand(store, shown, sql, is_listed).await
-    }
-
-    async fn classify_text(
-        &self,
-        store: Store,
-        sql: &Arc<str>,
-    ) -> classify::Result<Arc<Classification>> {
-        if let Some(known) = self.classifications.get(store, sql) {
-            return Ok(known);
-        }
-        if sql.len() <= classify::INLINE_BYTES_MAX {
-            return self.classifications.classify(store, sql);
-        }
-        // On a thread of its own, so that other requests do not wait for it.
-        let (classifications, sql) = (Arc::clone(&self.classifications), Arc::clone(sql));
-        tokio::task::spawn_blocking(move || classifications.classify(store, &sql))
-            .await
-            .unwrap_or_else(|_| Err(Refusal::Unparsable("the classifier failed on it".into())))
-    }
-
+    /// Judges every operation; of a batch, a refusal names the first that is not allowed.
     async fn decide(
         &self,
         policy: &Policy,
         caller: &Arc<Principal>,
-        operation: Operation,
+        operations: Vec<Operation>,
         record: &mut Record<'_>,
-    ) -> Result<Permit, Problem> {
-        let store = operation.store;
-        let permit = self.decide_all(policy, caller, operation, record).await;
-        self.metrics
-            .count_decision(store, permit.as_ref().err().map(|problem| problem.code));
+    ) -> Result<Vec<Permit>, Problem> {
+        let is_batch = record.is_batch();
+        let mut permits = Vec::with_capacity(operations.len());
+        for (index, operation) in operations.into_iter().enumerate() {
+            let store = operation.store;
+            let permit = self.decide_all(policy, caller, operation, record).await;
+            self.metrics
+                .count_decision(store, permit.as_ref().err().map(|problem| problem.code));
+            permits.push(permit.map_err(|problem| {
+                if is_batch {
+                    nothing_ran(problem, index)
+                } else {
+                    problem
+                }
+            })?);
+        }
         record.decided(&self.metrics);
-        permit
+        Ok(permits)
     }
 
     /// Asks the policy about what the statement names, and then, of a command that is allowed so far, about
@@ -318,15 +260,19 @@ impl Gate {
             .map_err(|refusal| record.cause(&refusal))
     }
 
-    async fn admit(&self, permit: Permit, record: &mut Record<'_>) -> Result<Ticket, Problem> {
-        let admitted = self.limiter.admit(permit, Instant::now()).await;
+    async fn admit(
+        &self,
+        permits: Vec<Permit>,
+        record: &mut Record<'_>,
+    ) -> Result<Vec<Ticket>, Problem> {
+        let admitted = self.limiter.admit(permits, Instant::now()).await;
         self.metrics
             .count_admission(self.limiter.mode(), admitted.is_ok());
         match admitted {
-            Ok(ticket) => {
-                record.quota = ticket.quota().cloned();
+            Ok(tickets) => {
+                record.quota = tickets.first().and_then(|ticket| ticket.quota().cloned());
                 record.admitted(&self.metrics);
-                Ok(ticket)
+                Ok(tickets)
             }
             Err(error) => {
                 record.quota = Some(error.quota().clone());
@@ -337,22 +283,27 @@ impl Gate {
 
     async fn execute(
         &self,
-        ticket: Ticket,
-        rest: SqlRequest,
+        tickets: Vec<Ticket>,
+        rest: Rest,
         sink: &mut dyn RowSink,
         record: &mut Record<'_>,
     ) -> Result<Answer, Problem> {
-        let store = ticket.permit().operation().store;
-        sink.admitted(record.quota.as_ref());
+        let Some(first) = tickets.first().map(|ticket| ticket.permit().operation()) else {
+            return Err(Problem::new(Code::RequestInvalid, "there is no statement"));
+        };
+        let store = first.store;
+        let classification = Arc::clone(&first.classification);
+        let audit = |ticket| audit_row(ticket, record.request_id);
         let extra = Extra {
-            sql: rest,
-            audit: audit_row(&ticket, record.request_id),
+            place: rest.place,
+            sql: rest.requests,
+            audits: tickets.iter().map(audit).collect(),
             sink,
         };
-        let classification = Arc::clone(&ticket.permit().operation().classification);
+        // A change of the schema comes alone.
         let running = self.catalogues.while_running(store, &classification);
         let began = Instant::now();
-        let answer = self.stores.execute(ticket, extra).await;
+        let answer = self.stores.execute(tickets, extra).await;
         drop(running);
         let took = began.elapsed();
         record.executed(took);
@@ -406,15 +357,9 @@ fn audit_row(ticket: &Ticket, request_id: &str) -> Option<AuditRow> {
     })
 }
 
-/// What is sent is what was understood: the classifier's rendering where it made one.
-fn sql_operation(store: Store, sql: &Arc<str>, classification: Arc<Classification>) -> Operation {
-    let text = match &classification.rewritten {
-        Some(rewritten) => Arc::from(rewritten.as_str()),
-        None => Arc::clone(sql),
-    };
-    Operation {
-        store,
-        classification,
-        payload: Payload::Sql(text),
-    }
+/// A refusal that a statement of a batch has met.
+fn nothing_ran(mut problem: Problem, index: usize) -> Problem {
+    problem.detail = format!("{}; no statement of the batch was run", problem.detail);
+    problem.statement = Some(index);
+    problem
 }

@@ -4,6 +4,7 @@
 
 pub mod operation;
 pub mod reply;
+pub mod transaction;
 
 pub mod config;
 pub mod error;

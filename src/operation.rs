@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::transaction::Control;
+
 /// One of the four databases behind the sidecar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Store {
@@ -200,6 +202,8 @@ impl Classification {
 pub enum Payload {
     /// One SQL statement, with the placeholders its server knows (`$1` or `?`).
     Sql(Arc<str>),
+    /// The beginning or end of a SQL transaction, or a mark in it.
+    Control(Control),
     /// One command document (BSON bytes), without `$db`, and the database it runs in.
     Mongodb { database: String, document: Vec<u8> },
     /// Redis commands, run as one pipeline; `atomic` wraps them in MULTI/EXEC.
@@ -214,6 +218,7 @@ impl fmt::Debug for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sql(text) => write!(f, "Sql({} bytes)", text.len()),
+            Self::Control(control) => write!(f, "{control:?}"),
             Self::Mongodb { database, document } => {
                 write!(f, "Mongodb({database}, {} bytes)", document.len())
             }

@@ -72,6 +72,8 @@ fn metrics(gate: &Gate) -> Reply {
     for store in Store::ALL {
         if let Some(pool) = gate.stores.pool_state(store) {
             gate.metrics.set_pool(store, pool);
+            let open = gate.stores.transactions_open(store);
+            gate.metrics.set_transactions(store, open);
         }
     }
     match gate.metrics.render() {

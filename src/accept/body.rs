@@ -111,14 +111,15 @@ struct QueryBody {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Rows {
+pub(super) enum Rows {
+    #[default]
     Objects,
     Arrays,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "lowercase")]
-enum Numbers {
+pub(super) enum Numbers {
     #[default]
     Exact,
     Native,
@@ -133,20 +134,26 @@ pub struct RowsWanted {
     pub rows_max: Option<u64>,
 }
 
+impl RowsWanted {
+    pub(super) fn of(rows: &Rows, numbers: &Numbers, rows_max: Option<u64>) -> Self {
+        Self {
+            rows: match rows {
+                Rows::Objects => RowForm::Objects,
+                Rows::Arrays => RowForm::Arrays,
+            },
+            numbers: match numbers {
+                Numbers::Exact => NumberForm::Exact,
+                Numbers::Native => NumberForm::Native,
+            },
+            rows_max,
+        }
+    }
+}
+
 /// `POST /v1/{postgres,mysql}/query`.
 pub fn query(body: &[u8], store: Store) -> Result<(Ask, RowsWanted), Problem> {
-    let body: QueryBody = members(body)?;
-    let wanted = RowsWanted {
-        rows: body.rows.map(|rows| match rows {
-            Rows::Objects => RowForm::Objects,
-            Rows::Arrays => RowForm::Arrays,
-        }),
-        numbers: match body.numbers {
-            Numbers::Exact => NumberForm::Exact,
-            Numbers::Native => NumberForm::Native,
-        },
-        rows_max: body.max_rows,
-    };
+    let body: QueryBody = parse(body)?;
+    let wanted = RowsWanted::of(&body.rows, &body.numbers, body.max_rows);
     let ask = Ask::Sql {
         store,
         sql: Arc::from(body.sql),
@@ -296,16 +303,7 @@ pub fn explain(body: &[u8]) -> Result<Ask, Problem> {
     }
 }
 
-/// An object's members. A list in their order, which `serde` takes for one too, is not the interface.
-fn members<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, Problem> {
-    let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
-    if first == Some(&b'[') {
-        return Err(invalid("the body is an array: send an object"));
-    }
-    parse(body)
-}
-
-fn parse<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, Problem> {
+pub(super) fn parse<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, Problem> {
     serde_json::from_slice(body)
         .map_err(|error| invalid(format!("the body is not as expected: {error}")))
 }

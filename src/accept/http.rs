@@ -51,7 +51,7 @@ pub struct Door {
 
 /// What the caller's headers say, kept while the body is read.
 pub(super) struct Head {
-    pub(super) request_id: String,
+    request_id: String,
     traceparent: Option<HeaderValue>,
     key: Option<String>,
     /// Why it cannot be said which key was meant: something on the way may have judged by another.
@@ -84,15 +84,17 @@ impl Door {
         quota: &mut Option<Quota>,
     ) -> Result<Reply, Problem> {
         match route {
-            Route::Query(_) | Route::MongodbCommand if wants_stream(request.headers()) => {
-                Box::pin(self.stream(head, route, request, quota)).await
+            Route::Query(store) => self.query(head, store, request, quota).await,
+            Route::Batch(store) => Box::pin(self.batch(head, store, request, quota)).await,
+            Route::Transactions(store) => Box::pin(self.begin(head, store, request, quota)).await,
+            Route::Transaction(store, id, step) => {
+                Box::pin(self.go_on(head, store, id, step, request, quota)).await
             }
-            Route::Query(store) => self.query(&head, store, request, quota).await,
-            Route::MongodbCommand => self.mongodb(&head, request, quota).await,
-            Route::RedisCommand => self.redis_command(&head, request, quota).await,
-            Route::RedisPipeline => self.redis_pipeline(&head, request, quota).await,
-            Route::Explain => self.explain(&head, request).await,
-            Route::Whoami => self.whoami(&head).await,
+            Route::MongodbCommand => self.mongodb(head, request, quota).await,
+            Route::RedisCommand => self.redis_command(head, request, quota).await,
+            Route::RedisPipeline => self.redis_pipeline(head, request, quota).await,
+            Route::Explain => self.explain(head, request).await,
+            Route::Whoami => self.whoami(head).await,
             Route::Health => Ok(admin::health(&self.gate)),
             Route::Livez => Ok(admin::livez()),
             Route::Readyz => Ok(admin::readyz(&self.gate)),
@@ -129,7 +131,9 @@ impl Door {
                 reply.body_mut().hold(part);
                 Ok(reply)
             }
-            (Answer::Mongodb(_) | Answer::Redis(_), _) => Err(invalid("not a SQL answer")),
+            (Answer::Transaction(_) | Answer::Mongodb(_) | Answer::Redis(_), _) => {
+                Err(invalid("not a SQL answer"))
+            }
         }
     }
 
@@ -211,7 +215,9 @@ impl Door {
                     .map_err(|error| invalid(error.to_string()))?;
                 self.bounded(body.into())
             }
-            (Answer::Sql(_) | Answer::Redis(_), NoRows) => Err(invalid("not a MongoDB answer")),
+            (Answer::Sql(_) | Answer::Transaction(_) | Answer::Redis(_), NoRows) => {
+                Err(invalid("not a MongoDB answer"))
+            }
         }
     }
 
@@ -269,7 +275,9 @@ impl Door {
         *quota = taken;
         match answer? {
             (Answer::Redis(replies), NoRows) => Ok(replies),
-            (Answer::Sql(_) | Answer::Mongodb(_), NoRows) => Err(invalid("not a Redis answer")),
+            (Answer::Sql(_) | Answer::Transaction(_) | Answer::Mongodb(_), NoRows) => {
+                Err(invalid("not a Redis answer"))
+            }
         }
     }
 
@@ -412,6 +420,7 @@ impl Head {
                 .and_then(|value| value.to_str().ok()),
             key: self.key.as_deref(),
             action,
+            transaction: None,
         }
     }
 }

@@ -11,5 +11,6 @@ mod respond;
 mod routes;
 mod stream;
 pub mod tls;
+mod transactions;
 
 pub use listener::{Limits, Listener, Shutdown};

@@ -75,13 +75,12 @@ pub fn problem_object(problem: &Problem, request_id: &str) -> Map<String, Value>
     if let Some(retry_after_ms) = problem.retry_after_ms {
         put("retry_after_ms", retry_after_ms.into());
     }
-    body
-}
-
-/// The public face of an error.
-pub fn problem(problem: &Problem, request_id: &str) -> Reply {
-    let body = problem_object(problem, request_id);
-    let code = problem.code;
+    if let Some(statement) = problem.statement {
+        put("statement", statement.into());
+    }
+    if let Some(transaction) = problem.transaction {
+        put("transaction", transaction.into());
+    }
     let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let body = Value::Object(body).to_string().into_bytes();
     let content_type = HeaderValue::from_static("application/problem+json");

@@ -2,15 +2,18 @@
 
 use hyper::Method;
 
-use crate::error::{Code, Problem};
+use crate::error::{Code, Problem, PublicError};
+use crate::execute::transaction::Fault;
 use crate::operation::Store;
+use crate::transaction::TransactionId;
 
 /// The routes of the data listener, version 1.
-///
-/// `batch` and `transactions` belong here; they answer `route.unknown` until they exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route {
     Query(Store),
+    Batch(Store),
+    Transactions(Store),
+    Transaction(Store, TransactionId, Step),
     MongodbCommand,
     RedisCommand,
     RedisPipeline,
@@ -21,11 +24,23 @@ pub enum Route {
     Readyz,
 }
 
+/// What is done with an open transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    Query,
+    Commit,
+    RollBack,
+}
+
 /// Finds the route, or says which method it wants.
 pub fn find(method: &Method, path: &str) -> Result<Route, Problem> {
     let (route, wanted) = match path {
         "/v1/postgres/query" => (Route::Query(Store::Postgres), Method::POST),
         "/v1/mysql/query" => (Route::Query(Store::Mysql), Method::POST),
+        "/v1/postgres/batch" => (Route::Batch(Store::Postgres), Method::POST),
+        "/v1/mysql/batch" => (Route::Batch(Store::Mysql), Method::POST),
+        "/v1/postgres/transactions" => (Route::Transactions(Store::Postgres), Method::POST),
+        "/v1/mysql/transactions" => (Route::Transactions(Store::Mysql), Method::POST),
         "/v1/mongodb/command" => (Route::MongodbCommand, Method::POST),
         "/v1/redis/command" => (Route::RedisCommand, Method::POST),
         "/v1/redis/pipeline" => (Route::RedisPipeline, Method::POST),
@@ -34,12 +49,15 @@ pub fn find(method: &Method, path: &str) -> Result<Route, Problem> {
         "/health" => (Route::Health, Method::GET),
         "/livez" => (Route::Livez, Method::GET),
         "/readyz" => (Route::Readyz, Method::GET),
-        _ => {
-            return Err(Problem::new(
-                Code::RouteUnknown,
-                "there is no such route; see the README for the list",
-            ));
-        }
+        _ => match transaction(path) {
+            Some(route) => (route?, Method::POST),
+            None => {
+                return Err(Problem::new(
+                    Code::RouteUnknown,
+                    "there is no such route; see the README for the list",
+                ));
+            }
+        },
     };
     if *method == wanted || (wanted == Method::GET && *method == Method::HEAD) {
         return Ok(route);
@@ -48,6 +66,27 @@ pub fn find(method: &Method, path: &str) -> Result<Route, Problem> {
         Code::RouteUnknown,
         format!("{path} takes {wanted}, not {method}"),
     ))
+}
+
+/// `/v1/{store}/transactions/{id}/{step}`. A name that is none of ours is told like one that is not the key's.
+fn transaction(path: &str) -> Option<Result<Route, Problem>> {
+    let (store, rest) = path.strip_prefix("/v1/")?.split_once("/transactions/")?;
+    let store = match store {
+        "postgres" => Store::Postgres,
+        "mysql" => Store::Mysql,
+        _ => return None,
+    };
+    let (id, step) = rest.split_once('/')?;
+    let step = match step {
+        "query" => Step::Query,
+        "commit" => Step::Commit,
+        "rollback" => Step::RollBack,
+        _ => return None,
+    };
+    Some(match TransactionId::parse(id) {
+        Some(id) => Ok(Route::Transaction(store, id, step)),
+        None => Err(Fault::NotFound.problem()),
+    })
 }
 
 #[cfg(test)]
@@ -68,6 +107,28 @@ mod tests {
         check(Method::POST, "/v1/mysql/query/", None);
         check(Method::POST, "/v1/redis/query", None);
         check(Method::POST, "//v1/mysql/query", None);
+        check(
+            Method::POST,
+            "/v1/postgres/batch",
+            Some(Route::Batch(Store::Postgres)),
+        );
+        check(Method::POST, "/v1/redis/batch", None);
+        let id = TransactionId::random().unwrap();
+        for (path, step) in [
+            ("query", Some(Step::Query)),
+            ("commit", Some(Step::Commit)),
+            ("rollback", Some(Step::RollBack)),
+            ("", None),
+            ("query/", None),
+        ] {
+            check(
+                Method::POST,
+                &format!("/v1/mysql/transactions/{id}/{path}"),
+                step.map(|step| Route::Transaction(Store::Mysql, id, step)),
+            );
+        }
+        let unnamed = find(&Method::POST, "/v1/mysql/transactions/tx_1/commit");
+        assert_eq!(unnamed.unwrap_err().code, Code::TransactionNotFound);
         check(Method::GET, "/health", Some(Route::Health));
         check(Method::HEAD, "/livez", Some(Route::Livez));
     }

@@ -7,6 +7,7 @@ pub mod mongodb;
 pub mod mysql;
 pub mod postgres;
 pub mod redis;
+pub mod transaction;
 
 use std::sync::Arc;
 

@@ -116,9 +116,8 @@ async fn serve(config: Config) -> Result<bool, Failure> {
     stop_signal().await?;
     tracing::info!(grace_ms = server.drain_grace_ms, "draining");
     // The listener stays open meanwhile, so that new work is told to go elsewhere rather than refused.
-    let finished = tokio::time::timeout(grace, gate.health.drain())
-        .await
-        .is_ok();
+    let finished = tokio::time::timeout(grace, gate.drain()).await.is_ok();
+    gate.stores.roll_back_all().await;
     let _ = stop_data.send(true);
     data.await?;
     let _ = stop_admin.send(true);

@@ -6,7 +6,9 @@ use super::Stores;
 use super::reader::{Reader, Section};
 use crate::execute::mongodb::MongoSettings;
 use crate::execute::redis::RedisSettings;
-use crate::execute::settings::{PoolSettings, SqlStoreSettings, TlsMode, TlsSettings};
+use crate::execute::settings::{
+    PoolSettings, SqlStoreSettings, TlsMode, TlsSettings, TransactionSettings,
+};
 
 /// What differs between the SQL sections: names of variables, default port and pool.
 struct SqlDefaults {
@@ -82,6 +84,7 @@ fn sql(
     let tls = tls(reader, &mut section, host.as_deref().unwrap_or("localhost"));
     let (min, max) = defaults.pool;
     let pool = pool(reader, &mut section, min, max);
+    let transactions = transactions(reader, &mut section, &pool);
     let statement_timeout_ms = statement_timeout(reader, &mut section);
     let wanted = section.is_present() || host.is_some();
     if wanted && user.is_none() {
@@ -108,6 +111,7 @@ fn sql(
         password: password?,
         tls,
         pool,
+        transactions,
         statement_timeout_ms,
     })
 }
@@ -221,6 +225,41 @@ fn pool(reader: &mut Reader<'_>, parent: &mut Section<'_>, min: u64, max: u64) -
     };
     reader.finish(section);
     pool
+}
+
+/// `transactions = { max, per_key_max, idle_timeout_ms, lifetime_ms }`.
+fn transactions(
+    reader: &mut Reader<'_>,
+    parent: &mut Section<'_>,
+    pool: &PoolSettings,
+) -> TransactionSettings {
+    let mut section = reader.section(parent, "transactions");
+    let default = TransactionSettings::of_pool(pool.max);
+    let max = reader.integer(
+        &mut section,
+        "max",
+        0..=u64::from(pool.max),
+        default.max.into(),
+    );
+    let per_key = max.div_ceil(2);
+    let settings = TransactionSettings {
+        max: max as u32,
+        per_key_max: reader.integer(&mut section, "per_key_max", 0..=10_000, per_key) as u32,
+        idle_timeout_ms: reader.integer(
+            &mut section,
+            "idle_timeout_ms",
+            1..=600_000,
+            default.idle_timeout_ms,
+        ),
+        lifetime_ms: reader.integer(
+            &mut section,
+            "lifetime_ms",
+            1..=3_600_000,
+            default.lifetime_ms,
+        ),
+    };
+    reader.finish(section);
+    settings
 }
 
 fn statement_timeout(reader: &mut Reader<'_>, section: &mut Section<'_>) -> u64 {

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use serde_json::value::RawValue;
 
 use super::request::SqlRequest;
-use super::settings::{PoolSettings, SqlStoreSettings, TlsMode, TlsSettings};
+use super::settings::{PoolSettings, SqlStoreSettings, TlsMode, TlsSettings, TransactionSettings};
 use crate::dev::{Options, Servers};
 use crate::operation::Store;
 use crate::reply::{Column, RowSink, SinkError, Value};
@@ -49,6 +49,7 @@ pub(super) fn settings(store: Store, pool: PoolSettings) -> SqlStoreSettings {
             mode: TlsMode::VerifyFull,
             ca_file: Some(servers.ca_file()),
         },
+        transactions: TransactionSettings::of_pool(pool.max),
         pool,
         statement_timeout_ms: 10_000,
     }

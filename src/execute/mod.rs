@@ -11,6 +11,7 @@ pub mod request;
 pub mod settings;
 pub mod stores;
 pub mod tls;
+pub mod transaction;
 
 #[cfg(test)]
 mod live;
@@ -46,6 +47,8 @@ pub enum Error {
     Timeout { store: Store, timeout_ms: u64 },
     #[error(transparent)]
     Sink(#[from] SinkError),
+    #[error(transparent)]
+    Transaction(transaction::Fault),
     /// The request as a whole cannot be run (a cursor of another key, say).
     #[error("{0}")]
     Invalid(String),
@@ -104,7 +107,23 @@ impl PublicError for Error {
                 Code::StoreTimeout,
                 format!("{store} was asked to cancel the statement after {timeout_ms} ms"),
             ),
-            Self::Sink(error) => sink_problem(error),
+            Self::Sink(error) => {
+                let hint = match error {
+                    SinkError::DuplicateColumn(name) => format!(
+                        "two columns are called `{name}` and one value would be lost: alias one of them, or ask for \"rows\": \"arrays\""
+                    ),
+                    SinkError::RowsMax(rows) => format!(
+                        "the result has more than {rows} rows: add a LIMIT or ask for a higher `max_rows`"
+                    ),
+                    SinkError::BytesMax(bytes) => {
+                        format!(
+                            "the result is larger than {bytes} bytes: select fewer rows or columns"
+                        )
+                    }
+                };
+                Problem::new(Code::RequestInvalid, hint)
+            }
+            Self::Transaction(fault) => fault.problem(),
             Self::Invalid(detail) => Problem::new(Code::RequestInvalid, detail.clone()),
         }
     }

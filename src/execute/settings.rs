@@ -15,6 +15,7 @@ pub struct SqlStoreSettings {
     pub password: SecretString,
     pub tls: TlsSettings,
     pub pool: PoolSettings,
+    pub transactions: TransactionSettings,
     /// How long a statement may run; a request may ask for less, never for more.
     pub statement_timeout_ms: u64,
 }
@@ -60,6 +61,32 @@ impl PoolSettings {
             acquire_timeout_ms: 5_000,
             waiting_max: 1_024,
             max_lifetime_s: 1_800,
+        }
+    }
+}
+
+/// What bounds the transactions that callers hold open between requests, each on a connection of the pool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TransactionSettings {
+    /// How many may be open at once; 0 allows none.
+    pub max: u32,
+    /// How many one API key may have open at once.
+    pub per_key_max: u32,
+    /// How long one may stand idle; a caller may ask for less.
+    pub idle_timeout_ms: u64,
+    /// How long one may be open, whatever is done with it.
+    pub lifetime_ms: u64,
+}
+
+impl TransactionSettings {
+    /// Half of the pool, so that the other half serves everybody else; and half of that for one key.
+    pub const fn of_pool(pool_max: u32) -> Self {
+        let max = pool_max / 2;
+        Self {
+            max,
+            per_key_max: max.div_ceil(2),
+            idle_timeout_ms: 10_000,
+            lifetime_ms: 60_000,
         }
     }
 }

@@ -1,32 +1,63 @@
 //! The configured stores, and which executor a ticket goes to.
 
+use std::time::Duration;
+
 use super::mongodb::{MongoStore, ViewsError};
 use super::mysql::MysqlStore;
 use super::pool::PoolState;
 use super::postgres::PostgresStore;
 use super::redis::{RedisReply, RedisStore};
 use super::request::{AuditRow, SqlRequest};
+use super::transaction::{Batched, Begun, Fault, Statement, Transactional, batch};
 use super::{Error, mongodb, redis};
 use crate::config;
 use crate::limit::Ticket;
-use crate::operation::{Classification, Operation, Store};
-use crate::reply::{RowSink, SinkError, Summary};
+use crate::operation::{Classification, Operation, Payload, Store};
+use crate::reply::{RowSink, Summary};
+use crate::transaction::{Control, Options, TransactionId};
 
 /// The answer of a store. The rows of SQL went into the sink.
 pub enum Answer {
     Sql(Summary),
-    /// The server's reply document (BSON bytes); nothing where its documents went into the sink.
+    Transaction(TransactionAnswer),
+    /// The server's reply document (BSON bytes).
     Mongodb(Vec<u8>),
     /// One reply a command, in order.
     Redis(Vec<RedisReply>),
 }
 
-/// What travels along with a ticket.
+/// The answer to a batch, or to what begins or ends a transaction.
+pub enum TransactionAnswer {
+    /// One summary a statement, in order.
+    Batch(Vec<Summary>),
+    Begun(Begun),
+    Committed,
+    RolledBack,
+}
+
+/// Where admitted statements run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Place {
+    /// On their own.
+    #[default]
+    Alone,
+    /// In a transaction made for them, all or none.
+    Batch {
+        options: Options,
+        timeout_ms: Option<u64>,
+    },
+    /// In a transaction that their caller holds open.
+    Within(TransactionId),
+}
+
+/// What travels along with tickets.
 pub struct Extra<'e> {
-    pub sql: SqlRequest,
-    /// The row that commits with a change of a system table.
-    pub audit: Option<AuditRow>,
-    /// Takes the rows of a SQL result.
+    pub place: Place,
+    /// One for each ticket.
+    pub sql: Vec<SqlRequest>,
+    /// For each ticket, the row that commits with a change of a system table.
+    pub audits: Vec<Option<AuditRow>>,
+    /// Takes the rows of SQL results.
     pub sink: &'e mut dyn RowSink,
 }
 
@@ -97,27 +128,24 @@ impl Stores {
     ///
     /// The executors' futures are kilobytes long; boxed here, they are not carried and copied through every
     /// layer of every request.
-    ///
-    /// A stream whose reader has left is a request that ended: its statement is cancelled here, so that the
-    /// record still tells of it.
-    pub async fn execute(&self, ticket: Ticket, extra: Extra<'_>) -> Result<Answer, Error> {
-        let Some(gone) = extra.sink.gone() else {
-            return self.run(ticket, extra).await;
-        };
-        tokio::select! {
-            biased;
-            answer = self.run(ticket, extra) => answer,
-            () = gone => Err(Error::Sink(SinkError::Gone)),
+    pub async fn execute(
+        &self,
+        mut tickets: Vec<Ticket>,
+        mut extra: Extra<'_>,
+    ) -> Result<Answer, Error> {
+        let is_alone = extra.place == Place::Alone && tickets.len() == 1;
+        let is_control = tickets.iter().any(|ticket| control(ticket).is_some());
+        if !is_alone || is_control {
+            return Box::pin(self.execute_in_transaction(tickets, extra)).await;
         }
-    }
-
-    async fn run(&self, ticket: Ticket, extra: Extra<'_>) -> Result<Answer, Error> {
-        let store = ticket.permit().operation().store;
-        let absent = || Error::Unavailable {
-            store,
-            cause: "not configured".into(),
+        let Some(ticket) = tickets.pop() else {
+            return Err(nothing_to_run());
         };
-        let Extra { sql, audit, sink } = extra;
+        let sql = extra.sql.pop().unwrap_or_default();
+        let audit = extra.audits.pop().flatten();
+        let sink = extra.sink;
+        let store = ticket.permit().operation().store;
+        let absent = || absent(store);
         match store {
             Store::Postgres => {
                 let postgres = self.postgres.as_ref().ok_or_else(absent)?;
@@ -143,6 +171,58 @@ impl Stores {
                 let ran = Box::pin(redis.execute(ticket, sql.timeout_ms));
                 ran.await.map(Answer::Redis)
             }
+        }
+    }
+
+    async fn execute_in_transaction(
+        &self,
+        tickets: Vec<Ticket>,
+        extra: Extra<'_>,
+    ) -> Result<Answer, Error> {
+        let Some(first) = tickets.first() else {
+            return Err(nothing_to_run());
+        };
+        let store = first.permit().operation().store;
+        let is_of_one_store = |ticket: &Ticket| ticket.permit().operation().store == store;
+        if !tickets.iter().all(is_of_one_store) {
+            return Err(Error::Invalid("a transaction is of one store".to_owned()));
+        }
+        match (store, &self.postgres, &self.mysql) {
+            (Store::Postgres, Some(postgres), _) => in_transaction(postgres, tickets, extra).await,
+            (Store::Mysql, _, Some(mysql)) => in_transaction(mysql, tickets, extra).await,
+            (Store::Postgres, None, _) | (Store::Mysql, _, None) => Err(absent(store)),
+            (Store::Mongodb | Store::Redis, _, _) => Err(Error::Invalid(format!(
+                "{store} has no transactions of this kind"
+            ))),
+        }
+    }
+
+    /// Whether somebody holds this transaction open.
+    pub fn is_open(&self, id: TransactionId) -> bool {
+        let in_postgres = self.postgres.as_ref().map(|store| store.desk().is_open(id));
+        let in_mysql = self.mysql.as_ref().map(|store| store.desk().is_open(id));
+        in_postgres == Some(true) || in_mysql == Some(true)
+    }
+
+    /// Transactions that callers hold open between requests.
+    pub fn transactions_open(&self, store: Store) -> usize {
+        match store {
+            Store::Postgres => self
+                .postgres
+                .as_ref()
+                .map_or(0, |store| store.desk().open()),
+            Store::Mysql => self.mysql.as_ref().map_or(0, |store| store.desk().open()),
+            Store::Mongodb | Store::Redis => 0,
+        }
+    }
+
+    /// Rolls back every transaction that no request is using.
+    pub async fn roll_back_all(&self) {
+        if let Some(postgres) = &self.postgres {
+            postgres.desk().drain().await;
+        }
+        if let Some(mysql) = &self.mysql {
+            mysql.desk().drain().await;
         }
     }
 
@@ -198,6 +278,88 @@ impl Stores {
             Store::Redis => self.redis.as_ref().map(|store| of_redis(store.gauges())),
         }
     }
+}
+
+/// Begins, goes on with or ends a transaction, or runs a whole one.
+async fn in_transaction<S: Transactional>(
+    store: &S,
+    tickets: Vec<Ticket>,
+    mut extra: Extra<'_>,
+) -> Result<Answer, Error> {
+    let timeout = |asked_ms: Option<u64>| {
+        let timeout_ms = asked_ms
+            .unwrap_or(u64::MAX)
+            .min(store.statement_timeout_ms());
+        Duration::from_millis(timeout_ms)
+    };
+    let id = match extra.place {
+        Place::Batch {
+            options,
+            timeout_ms,
+        } => {
+            let batched = Batched {
+                tickets,
+                requests: extra.sql,
+                audits: extra.audits,
+                options,
+                timeout: timeout(timeout_ms),
+            };
+            let summaries = batch(store, batched, extra.sink).await?;
+            return Ok(Answer::Transaction(TransactionAnswer::Batch(summaries)));
+        }
+        Place::Alone => None,
+        Place::Within(id) => Some(id),
+    };
+    let [ticket] = tickets.as_slice() else {
+        return Err(nothing_to_run());
+    };
+    let key_id = &ticket.permit().caller().key_id;
+    let not_found = || Error::Transaction(Fault::NotFound);
+    let commits = match control(ticket) {
+        Some(Control::Begin(options)) => {
+            let begun = store.desk().begin(store, key_id, *options).await;
+            return begun.map(|begun| Answer::Transaction(TransactionAnswer::Begun(begun)));
+        }
+        None | Some(Control::Savepoint(_)) => {
+            let request = extra.sql.pop().unwrap_or_default();
+            let statement = Statement {
+                ticket,
+                request: &request,
+                audit: extra.audits.pop().flatten(),
+            };
+            let id = id.ok_or_else(not_found)?;
+            let timeout = timeout(request.timeout_ms);
+            let ran = store.desk().run(id, statement, timeout, extra.sink).await;
+            return ran.map(Answer::Sql);
+        }
+        Some(Control::Commit) => true,
+        Some(Control::RollBack) => false,
+    };
+    let id = id.ok_or_else(not_found)?;
+    store.desk().end(id, key_id, commits).await?;
+    Ok(Answer::Transaction(if commits {
+        TransactionAnswer::Committed
+    } else {
+        TransactionAnswer::RolledBack
+    }))
+}
+
+fn control(ticket: &Ticket) -> Option<&Control> {
+    match &ticket.permit().operation().payload {
+        Payload::Control(control) => Some(control),
+        Payload::Sql(_) | Payload::Mongodb { .. } | Payload::Redis { .. } => None,
+    }
+}
+
+fn absent(store: Store) -> Error {
+    Error::Unavailable {
+        store,
+        cause: "not configured".into(),
+    }
+}
+
+fn nothing_to_run() -> Error {
+    Error::Invalid("there is not exactly one statement to run".to_owned())
 }
 
 fn of_mongodb(gauges: mongodb::PoolGauges) -> PoolState {

@@ -47,6 +47,18 @@ impl Rate {
     }
 }
 
+impl Rate {
+    /// Nothing is asked, and nothing would be admitted.
+    pub const fn nothing_left(self) -> Outcome {
+        Outcome {
+            allowed: false,
+            remaining: 0,
+            retry_after_us: self.capacity_us,
+            reset_after_us: self.capacity_us,
+        }
+    }
+}
+
 /// What `gcra.lua` computes, in Rust: the tests hold the script to it.
 #[cfg(test)]
 impl Rate {

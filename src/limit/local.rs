@@ -61,15 +61,22 @@ impl Local {
         }
     }
 
-    /// Takes one request of one key of one limit.
-    pub fn take(&self, limit: &str, key_id: &str, rate: Rate, now: Instant) -> Outcome {
+    /// Takes `count` requests of one key of one limit, all or none. There must be no more than the burst.
+    pub fn take(
+        &self,
+        limit: &str,
+        key_id: &str,
+        rate: Rate,
+        count: NonZeroU32,
+        now: Instant,
+    ) -> Outcome {
         let elapsed = now.saturating_duration_since(self.epoch).as_nanos();
         let elapsed = u64::try_from(elapsed).unwrap_or(u64::MAX);
         self.clock.0.fetch_max(elapsed, Ordering::Relaxed);
         let buckets = self.buckets(limit, rate);
         let key: Arc<str> = Arc::from(room(&buckets, key_id));
-        match buckets.check_key(&key) {
-            Ok(snapshot) => {
+        match buckets.check_key_n(&key, count) {
+            Ok(Ok(snapshot)) => {
                 let remaining = u64::from(snapshot.remaining_burst_capacity());
                 let free_us = remaining.saturating_mul(rate.interval_us);
                 Outcome {
@@ -79,18 +86,20 @@ impl Local {
                     reset_after_us: rate.capacity_us.saturating_sub(free_us),
                 }
             }
-            Err(not_until) => {
+            Ok(Err(not_until)) => {
                 let now = self.clock.now();
                 let wait = not_until.earliest_possible().duration_since(now);
                 let retry_after_us = wait.as_u64().div_ceil(1_000);
-                let until_one = rate.capacity_us.saturating_sub(rate.interval_us);
+                let taken_us = rate.interval_us.saturating_mul(count.get().into());
+                let until_then = rate.capacity_us.saturating_sub(taken_us);
                 Outcome {
                     allowed: false,
                     remaining: 0,
                     retry_after_us,
-                    reset_after_us: retry_after_us.saturating_add(until_one),
+                    reset_after_us: retry_after_us.saturating_add(until_then),
                 }
             }
+            Err(_) => rate.nothing_left(),
         }
     }
 
@@ -172,7 +181,7 @@ mod tests {
         for (at_ms, key_id, expected) in cases {
             let now = start + Duration::from_millis(at_ms);
             assert_eq!(
-                local.take("app", key_id, RATE, now),
+                local.take("app", key_id, RATE, NonZeroU32::MIN, now),
                 expected,
                 "{at_ms} {key_id}"
             );
@@ -187,10 +196,22 @@ mod tests {
             interval_us: 100_000,
             capacity_us: 100_000,
         };
-        assert!(local.take("app", "a", RATE, start).allowed);
-        assert!(local.take("app", "a", other, start).allowed);
-        assert!(!local.take("app", "a", other, start).allowed);
-        assert!(local.take("batch", "a", other, start).allowed);
+        assert!(local.take("app", "a", RATE, NonZeroU32::MIN, start).allowed);
+        assert!(
+            local
+                .take("app", "a", other, NonZeroU32::MIN, start)
+                .allowed
+        );
+        assert!(
+            !local
+                .take("app", "a", other, NonZeroU32::MIN, start)
+                .allowed
+        );
+        assert!(
+            local
+                .take("batch", "a", other, NonZeroU32::MIN, start)
+                .allowed
+        );
     }
 
     #[test]
@@ -202,14 +223,18 @@ mod tests {
             capacity_us: 1 << 40,
         };
         for key in 0..LOCAL_KEYS_MAX {
-            assert!(local.take("app", &key.to_string(), slow, start).allowed);
+            assert!(
+                local
+                    .take("app", &key.to_string(), slow, NonZeroU32::MIN, start)
+                    .allowed
+            );
         }
         // One more shares a bucket with all that come after it.
-        assert!(local.take("app", "x", slow, start).allowed);
-        assert!(!local.take("app", "y", slow, start).allowed);
+        assert!(local.take("app", "x", slow, NonZeroU32::MIN, start).allowed);
+        assert!(!local.take("app", "y", slow, NonZeroU32::MIN, start).allowed);
         // When the first are idle again, there is room.
         let later = start + Duration::from_micros(1 << 41);
-        assert!(local.take("app", "x", slow, later).allowed);
-        assert!(local.take("app", "y", slow, later).allowed);
+        assert!(local.take("app", "x", slow, NonZeroU32::MIN, later).allowed);
+        assert!(local.take("app", "y", slow, NonZeroU32::MIN, later).allowed);
     }
 }

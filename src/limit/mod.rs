@@ -11,6 +11,7 @@ pub mod shared;
 #[cfg(test)]
 mod server_tests;
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -21,6 +22,8 @@ pub use shared::{KEY_PREFIX, SHARED_MS_MAX};
 use crate::decide::{Permit, RateLimit};
 use crate::error::{Code, Problem, PublicError};
 use crate::execute::redis::link::{ConnectError, RedisSettings};
+use crate::operation::Payload;
+use crate::transaction::Control;
 use gcra::{Outcome, Rate};
 use local::Local;
 use shared::{Shared, Step};
@@ -71,13 +74,20 @@ impl Ticket {
 pub enum Error {
     #[error("rate limit `{}` exceeded, retry after {retry_after_ms} ms", .quota.name)]
     Exceeded { quota: Quota, retry_after_ms: u64 },
+    /// However long the caller waited, so many would not be admitted together.
+    #[error("{count} statements at once, and the burst of rate limit `{}` is {burst}", .quota.name)]
+    AboveBurst {
+        quota: Quota,
+        count: u32,
+        burst: u32,
+    },
 }
 
 impl Error {
     /// The limit, for the reply's headers.
     pub fn quota(&self) -> &Quota {
         match self {
-            Self::Exceeded { quota, .. } => quota,
+            Self::Exceeded { quota, .. } | Self::AboveBurst { quota, .. } => quota,
         }
     }
 }
@@ -97,6 +107,17 @@ impl PublicError for Error {
                 problem.retry_after_ms = Some(*retry_after_ms);
                 problem
             }
+            Self::AboveBurst {
+                quota,
+                count,
+                burst,
+            } => Problem::new(
+                Code::RateLimitExceeded,
+                format!(
+                    "each statement of a batch counts: these are {count}, and rate limit `{}` allows {burst} at once; split the batch",
+                    quota.name
+                ),
+            ),
         }
     }
 }
@@ -147,28 +168,51 @@ impl Limiter {
         }
     }
 
-    /// Counts the operation against its caller's limit. The only place where a [`Ticket`] is made. May be cancelled;
-    /// the request may then have been counted.
-    pub async fn admit(&self, permit: Permit, now: Instant) -> Result<Ticket, Error> {
-        let Some(limit) = permit.rate_limit().map(Arc::clone) else {
-            return Ok(Ticket {
-                permit,
-                quota: None,
-            });
+    /// Counts the operations of one request against their caller's limit, all or none of them. The only place where
+    /// a [`Ticket`] is made. May be cancelled; the operations may then have been counted.
+    ///
+    /// The end of a transaction is not counted: it frees what the limit protects.
+    pub async fn admit(&self, permits: Vec<Permit>, now: Instant) -> Result<Vec<Ticket>, Error> {
+        let quota = match permits.first() {
+            Some(first) => self.count(first, &permits, now).await?,
+            None => None,
         };
-        let outcome = self.take(&limit, &permit.caller().key_id, now).await;
-        let quota = Quota::of(&limit, &outcome);
-        if outcome.allowed {
-            Ok(Ticket {
-                permit,
-                quota: Some(quota),
-            })
-        } else {
-            Err(Error::Exceeded {
-                quota,
-                retry_after_ms: outcome.retry_after_us.div_ceil(1_000).max(1),
-            })
+        let ticket = |permit| Ticket {
+            permit,
+            quota: quota.clone(),
+        };
+        Ok(permits.into_iter().map(ticket).collect())
+    }
+
+    /// What is left of the limit afterwards; `None` where nothing is counted.
+    async fn count(
+        &self,
+        first: &Permit,
+        permits: &[Permit],
+        now: Instant,
+    ) -> Result<Option<Quota>, Error> {
+        let counted = permits.iter().filter(|permit| is_counted(permit)).count();
+        let count = NonZeroU32::new(u32::try_from(counted).unwrap_or(u32::MAX));
+        let (Some(limit), Some(count)) = (first.rate_limit(), count) else {
+            return Ok(None);
+        };
+        let rate = Rate::of(limit);
+        if u64::from(count.get()) > rate.capacity_us / rate.interval_us {
+            return Err(Error::AboveBurst {
+                quota: Quota::of(limit, &rate.nothing_left()),
+                count: count.get(),
+                burst: limit.burst,
+            });
         }
+        let outcome = self.take(limit, &first.caller().key_id, count, now).await;
+        let quota = Quota::of(limit, &outcome);
+        if outcome.allowed {
+            return Ok(Some(quota));
+        }
+        Err(Error::Exceeded {
+            quota,
+            retry_after_ms: outcome.retry_after_us.div_ceil(1_000).max(1),
+        })
     }
 
     /// What is left of a key's limit, without taking any. `None` while this sidecar counts for itself, when what the
@@ -180,20 +224,35 @@ impl Limiter {
         Some(Quota::of(limit, &outcome))
     }
 
-    async fn take(&self, limit: &RateLimit, key_id: &str, now: Instant) -> Outcome {
+    async fn take(
+        &self,
+        limit: &RateLimit,
+        key_id: &str,
+        count: NonZeroU32,
+        now: Instant,
+    ) -> Outcome {
         let rate = Rate::of(limit);
+        let take_here = || self.0.local.take(&limit.name, key_id, rate, count, now);
         if let Some(shared) = &self.0.shared {
-            match shared.step(&limit.name, key_id, rate, Step::Take).await {
+            let step = Step::Take(count);
+            match shared.step(&limit.name, key_id, rate, step).await {
                 Ok(outcome) => {
                     // The local count follows, so that a caller who stalls Redis does not find it fresh.
-                    self.0.local.take(&limit.name, key_id, rate, now);
+                    take_here();
                     return outcome;
                 }
                 Err(error) => tracing::debug!(%error, "this sidecar counts for itself"),
             }
         }
-        self.0.local.take(&limit.name, key_id, rate, now)
+        take_here()
     }
+}
+
+fn is_counted(permit: &Permit) -> bool {
+    !matches!(
+        permit.operation().payload,
+        Payload::Control(Control::Commit | Control::RollBack)
+    )
 }
 
 #[cfg(test)]
@@ -234,8 +293,8 @@ mod tests {
         let now = Instant::now();
         let limiter = Limiter::new(None, now).unwrap();
         for _ in 0..100 {
-            let ticket = limiter.admit(permit(None), now).await.unwrap();
-            assert_eq!(ticket.quota(), None);
+            let tickets = limiter.admit(vec![permit(None)], now).await.unwrap();
+            assert_eq!(tickets[0].quota(), None);
         }
         assert_eq!(limiter.mode(), LimiterMode::Local);
     }
@@ -253,13 +312,14 @@ mod tests {
         ];
         for (at_ms, expected) in cases {
             let now = start + Duration::from_millis(at_ms);
-            let admitted = limiter.admit(permit(Some(two_a_second())), now).await;
+            let admitted = limiter.admit(vec![permit(Some(two_a_second()))], now).await;
             let found = match admitted {
-                Ok(ticket) => {
-                    let quota = ticket.quota().unwrap();
+                Ok(tickets) => {
+                    let quota = tickets[0].quota().unwrap();
                     Ok((quota.remaining, quota.reset_ms))
                 }
                 Err(Error::Exceeded { retry_after_ms, .. }) => Err(retry_after_ms),
+                Err(error @ Error::AboveBurst { .. }) => panic!("{error}"),
             };
             assert_eq!(found, expected, "{at_ms}");
         }
@@ -271,12 +331,12 @@ mod tests {
         let limiter = Limiter::new(None, now).unwrap();
         for _ in 0..2 {
             limiter
-                .admit(permit(Some(two_a_second())), now)
+                .admit(vec![permit(Some(two_a_second()))], now)
                 .await
                 .unwrap();
         }
         let error = limiter
-            .admit(permit(Some(two_a_second())), now)
+            .admit(vec![permit(Some(two_a_second()))], now)
             .await
             .unwrap_err();
         let problem = error.problem();
@@ -287,5 +347,22 @@ mod tests {
             "rate limit `app` allows 2 requests in 1 s: wait 500 ms"
         );
         assert_eq!(error.quota().header(), r#""app";r=0;t=1"#);
+    }
+
+    #[tokio::test]
+    async fn a_batch_counts_each_of_its_statements_or_none() {
+        let now = Instant::now();
+        let limiter = Limiter::new(None, now).unwrap();
+        let some = |count: usize| (0..count).map(|_| permit(Some(two_a_second()))).collect();
+        let error = limiter.admit(some(3), now).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "3 statements at once, and the burst of rate limit `app` is 2"
+        );
+        let one = limiter.admit(some(1), now).await.unwrap();
+        assert_eq!(one[0].quota().unwrap().remaining, 1);
+        let error = limiter.admit(some(2), now).await.unwrap_err();
+        assert_eq!(error.problem().retry_after_ms, Some(500));
+        assert_eq!(limiter.admit(some(1), now).await.unwrap().len(), 1);
     }
 }

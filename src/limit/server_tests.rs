@@ -41,12 +41,12 @@ async fn the_script_computes_what_the_model_does() {
         let step = if round % 3 == 2 {
             Step::Look
         } else {
-            Step::Take
+            Step::Take(NonZeroU32::MIN)
         };
         let found = shared.step("app", "k", rate, step).await.unwrap();
         let now_us = 1_000_000;
         let (expected, new_tat_us) = rate.step(tat_us.max(now_us), now_us);
-        if step == Step::Take {
+        if matches!(step, Step::Take(_)) {
             tat_us = new_tat_us.unwrap_or(tat_us);
             assert_eq!(found.allowed, expected.allowed, "{round}");
             assert_eq!(found.remaining, expected.remaining, "{round}");
@@ -57,7 +57,7 @@ async fn the_script_computes_what_the_model_does() {
         // Real time has passed in Redis and not in the model.
         let late = 60_000_000;
         assert!(found.reset_after_us <= expected.reset_after_us, "{round}");
-        if step == Step::Take {
+        if matches!(step, Step::Take(_)) {
             assert!(
                 found.reset_after_us + late >= expected.reset_after_us,
                 "{round}"
@@ -82,7 +82,10 @@ async fn two_sidecars_share_one_limit() {
         while !sidecar.is_usable() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        match sidecar.step("app", "k1", rate, Step::Take).await {
+        match sidecar
+            .step("app", "k1", rate, Step::Take(NonZeroU32::MIN))
+            .await
+        {
             Ok(outcome) if outcome.allowed => admitted += 1,
             Ok(_) => refused += 1,
             // It came too late on a busy machine, and may have been counted.
@@ -118,7 +121,7 @@ async fn a_stalled_redis_brings_nobody_a_fresh_burst() {
     let limiter = Limiter::new(Some(&server.settings()), now).unwrap();
     until_shared(&limiter).await;
     let limit = limit(1, 60_000, 2);
-    let admit = || limiter.admit(permit(Some(limit.clone())), now);
+    let admit = || limiter.admit(vec![permit(Some(limit.clone()))], now);
     admit().await.unwrap();
     server.process.signal("STOP");
     admit().await.unwrap();

@@ -1,5 +1,6 @@
 //! The limit that all sidecars share: GCRA as one atomic script in Redis, by Redis' clock.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use redis::{RedisError, Script};
@@ -27,10 +28,10 @@ pub enum Unanswered {
     Failed(#[from] RedisError),
 }
 
-/// Whether a step takes a request or only looks.
+/// Whether a step takes requests, all of them or none, or only looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    Take,
+    Take(NonZeroU32),
     Look,
 }
 
@@ -67,7 +68,7 @@ impl Shared {
         }
         let mut manager = self.link.manager();
         let take = match step {
-            Step::Take => 1,
+            Step::Take(count) => count.get(),
             Step::Look => 0,
         };
         let mut invocation = self.script.key(key(limit, key_id));

@@ -105,16 +105,10 @@ impl Health {
         (!self.is_draining()).then_some(entered)
     }
 
-    /// Counts a reply, for a drain to wait for; also while draining, since its request was let in.
-    pub fn linger(self: &Arc<Self>) -> Lingering {
+    /// Counts a request that is let in although no new ones are.
+    pub fn enter_draining(&self) -> InFlight<'_> {
         self.in_flight.fetch_add(1, Ordering::AcqRel);
-        Lingering(Arc::clone(self))
-    }
-
-    fn leave(&self) {
-        if self.in_flight.fetch_sub(1, Ordering::AcqRel) == 1 && self.is_draining() {
-            self.idle.notify_waiters();
-        }
+        InFlight(self)
     }
 
     /// Lets no more requests in, and waits for those under way.

@@ -90,6 +90,7 @@ pub struct Metrics {
     auth_ok: IntCounter,
     admissions: [IntCounter; 4],
     pools: Pools,
+    transactions: IntGaugeVec,
     pub audit_queued: IntGauge,
     pub audit_written: IntCounter,
     pub audit_spooled: IntGauge,
@@ -152,6 +153,10 @@ impl Metrics {
             errors: errors(&make)?,
             admissions: admissions(&make)?,
             pools: Pools::new(&make)?,
+            transactions: make.gauges(
+                "bulkhead_transactions_open",
+                "Transactions that callers hold open between requests.",
+            )?,
             audit_queued: make.gauge("bulkhead_audit_queued", "Audit events not yet written.")?,
             audit_written: make.counter("bulkhead_audit_written_total", "Audit rows written.")?,
             audit_spooled: make.gauge("bulkhead_audit_spooled", "Audit events on disk.")?,
@@ -242,6 +247,13 @@ impl Metrics {
 
     pub fn set_pool(&self, store: Store, pool: PoolState) {
         self.pools.set(store, pool);
+    }
+
+    pub fn set_transactions(&self, store: Store, open: usize) {
+        let open = i64::try_from(open).unwrap_or(i64::MAX);
+        self.transactions
+            .with_label_values(&[store.as_str()])
+            .set(open);
     }
 
     pub fn count_reload(&self, accepted: bool) {

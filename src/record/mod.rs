@@ -17,6 +17,9 @@ use crate::operation::{Classification, Operation, Store};
 use audit::Refused;
 use metrics::{Metrics, Stage};
 
+/// The action of a request that has several statements.
+pub const BATCH: &str = "batch";
+
 /// Objects of one request that logs and audit rows name.
 pub const OBJECTS_MAX: usize = 32;
 
@@ -33,7 +36,8 @@ pub struct Record<'r> {
     action: &'static str,
     pub store: Option<Store>,
     caller: Option<Arc<Principal>>,
-    operation: Option<Arc<Classification>>,
+    /// Of a batch, one for each statement.
+    operations: Vec<Arc<Classification>>,
     began: Instant,
     /// When the stage under way began.
     stage: Instant,
@@ -53,13 +57,18 @@ impl<'r> Record<'r> {
             action: request.action,
             store,
             caller: None,
-            operation: None,
+            operations: Vec::new(),
             began: now,
             stage: now,
             execution: None,
             quota: None,
             cause: None,
         }
+    }
+
+    /// Whether several statements were asked for, so that a refusal must say which it is about.
+    pub fn is_batch(&self) -> bool {
+        self.action == BATCH
     }
 
     /// Keeps a stage's error for the log and gives its public face.
@@ -84,14 +93,15 @@ impl<'r> Record<'r> {
         self.stage = Instant::now();
     }
 
-    pub fn classified(&mut self, operation: &Operation, metrics: &Metrics) {
-        self.operation = Some(Arc::clone(&operation.classification));
+    pub fn classified(&mut self, operations: &[Operation], metrics: &Metrics) {
+        let each = operations.iter().map(|one| Arc::clone(&one.classification));
+        self.operations = each.collect();
         self.next(Stage::Classify, metrics);
     }
 
     /// A catalogue has told what the statement touches besides what it names.
     pub fn widened(&mut self, operation: &Operation) {
-        self.operation = Some(Arc::clone(&operation.classification));
+        self.operations = vec![Arc::clone(&operation.classification)];
     }
 
     pub fn decided(&mut self, metrics: &Metrics) {
@@ -113,7 +123,14 @@ impl<'r> Record<'r> {
     }
 
     fn objects(&self) -> Vec<String> {
-        self.operation.as_deref().map(objects).unwrap_or_default()
+        let each = self.operations.iter().flat_map(|one| objects(one));
+        let mut all: Vec<String> = Vec::new();
+        for object in each.take(OBJECTS_MAX) {
+            if !all.contains(&object) {
+                all.push(object);
+            }
+        }
+        all
     }
 
     /// The audit row of a refusal; `None` where the code is not one (a store's error, an outage).

@@ -56,15 +56,9 @@ impl JsonRows {
         }
     }
 
-    /// Bounded by what all replies may hold together, too.
-    pub fn within(mut self, part: Part) -> Self {
-        self.part = Some(part);
-        self
-    }
-
-    /// What the reply holds of the memory for all; to be kept as long as the reply is.
-    pub const fn take_part(&mut self) -> Option<Part> {
-        self.part.take()
+    /// Bytes written so far.
+    pub fn written(&self) -> usize {
+        self.out.len()
     }
 
     /// Closes the document. A statement without a result has no columns and no rows.

@@ -35,7 +35,8 @@ async fn requests_that_are_not_understood() {
             "policy.forbidden_statement",
         ),
         ("/v1/redis/query", "{}", 404, "route.unknown"),
-        ("/v1/postgres/batch", "{}", 404, "route.unknown"),
+        ("/v1/postgres/batch", "{}", 400, "request.invalid"),
+        ("/v1/redis/batch", "{}", 404, "route.unknown"),
     ] {
         let headers = [("x-api-key", dev.app.clone())];
         let url = format!("{}{path}", dev.http);

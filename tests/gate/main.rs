@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod audit;
+mod batch;
 mod catalogue;
 mod codes;
 mod isolation;
@@ -13,4 +14,6 @@ mod routes;
 mod stream;
 #[path = "../support/mod.rs"]
 mod support;
+mod transactions;
+mod transactions_end;
 mod views;

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use bulkhead::catalogue::Catalogue;
 use bulkhead::catalogue::mysql::Loader;
 use bulkhead::classify::{Session, mysql};
-use bulkhead::execute::settings::{PoolSettings, SqlStoreSettings, TlsMode, TlsSettings};
+use bulkhead::execute::settings::{
+    PoolSettings, SqlStoreSettings, TlsMode, TlsSettings, TransactionSettings,
+};
 use mysql_async::prelude::Queryable;
 use secrecy::SecretString;
 
@@ -99,6 +101,7 @@ fn loader(user: &str, password: SecretString) -> Loader {
             ca_file: Some(servers.ca_file()),
         },
         pool: PoolSettings::MYSQL,
+        transactions: TransactionSettings::of_pool(20),
         statement_timeout_ms: 10_000,
     };
     Loader::new(settings, "reached")

@@ -3,7 +3,9 @@
 use std::sync::OnceLock;
 
 use bulkhead::dev::{Options, Servers};
-use bulkhead::execute::settings::{PoolSettings, SqlStoreSettings, TlsMode, TlsSettings};
+use bulkhead::execute::settings::{
+    PoolSettings, SqlStoreSettings, TlsMode, TlsSettings, TransactionSettings,
+};
 use tokio_postgres::Client;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -46,6 +48,7 @@ pub fn settings(database: &str) -> SqlStoreSettings {
             waiting_max: 8,
             max_lifetime_s: 600,
         },
+        transactions: TransactionSettings::of_pool(2),
         statement_timeout_ms: 10_000,
     }
 }

@@ -138,6 +138,13 @@ impl Dev {
             .await
     }
 
+    /// A further key, of the role `app`.
+    pub fn new_key(&self, name: &str) -> String {
+        let made = self.bulkhead(&["keys", "create", "--role", "app", "--name", name]);
+        assert!(made.status.success(), "{made:?}");
+        String::from_utf8(made.stdout).unwrap().trim().to_owned()
+    }
+
     pub async fn get(&self, path: &str) -> Reply {
         send(Method::GET, &format!("{}{path}", self.http), &[], None).await
     }

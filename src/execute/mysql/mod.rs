@@ -8,6 +8,7 @@ mod decode;
 mod encode;
 mod fault;
 mod session;
+mod transaction;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,14 +22,16 @@ use tokio::time::Instant;
 use self::decode::Codec;
 pub(crate) use self::session::options;
 use self::session::{Opener, Session};
+use self::transaction::OpenTransaction;
 use super::Error;
 use super::pool::{Pool, PoolState};
 use super::request::SqlRequest;
 use super::settings::SqlStoreSettings;
 use super::tls::TlsError;
+use super::transaction::Desk;
 use crate::limit::Ticket;
-use crate::operation::{Action, Payload, Store};
-use crate::reply::{self, Column, RowSink, Summary, Value};
+use crate::operation::{Action, Classification, Payload, Store, Touch};
+use crate::reply::{Column, RowSink, Summary, Value};
 
 /// Longer texts (rows spelt out in an INSERT, mostly) are prepared for one use.
 const STATEMENT_KEPT_BYTES_MAX: usize = 16 * 1024;
@@ -39,6 +42,7 @@ const RESET_TIMEOUT_MS: u64 = 2_000;
 pub struct MysqlStore {
     opener: Arc<Opener>,
     pool: Pool<Arc<Opener>>,
+    transactions: Desk<OpenTransaction>,
     statement_timeout_ms: u64,
 }
 
@@ -51,6 +55,7 @@ impl MysqlStore {
         Ok(Self {
             opener,
             pool,
+            transactions: Desk::new(Store::Mysql, &settings.transactions),
             statement_timeout_ms: settings.statement_timeout_ms,
         })
     }
@@ -69,12 +74,7 @@ impl MysqlStore {
                 "the operation is not a SQL statement".to_owned(),
             ));
         };
-        let classification = &operation.classification;
-        let touches_session = !classification.functions.is_empty()
-            || classification
-                .touches
-                .iter()
-                .any(|touch| touch.action == Action::Ddl);
+        let touches_session = touches_session(&operation.classification);
         self.run(sql, touches_session, request, sink).await
     }
 
@@ -146,6 +146,12 @@ impl MysqlStore {
         }
         result.map_err(|failure| failure.into_error(timeout_ms))
     }
+}
+
+/// Whether a statement may leave something behind in its session.
+fn touches_session(classification: &Classification) -> bool {
+    let is_ddl = |touch: &Touch| touch.action == Action::Ddl;
+    !classification.functions.is_empty() || classification.touches.iter().any(is_ddl)
 }
 
 /// The driver rewrites `:name` to `?` where it sees a named parameter, and it may see one within a literal,

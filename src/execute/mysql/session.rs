@@ -31,7 +31,9 @@ const SERVER_TIMEOUT_SLACK_MS: u64 = 2_000;
 /// `NO_BACKSLASH_ESCAPES`, quotes and backslashes mean what the classifier takes them to mean.
 const PINS: &str = "SET NAMES utf8mb4 COLLATE utf8mb4_general_ci, \
     sql_mode = 'STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', \
-    time_zone = '+00:00', autocommit = 1, sql_auto_is_null = 0, foreign_key_checks = 1, unique_checks = 1";
+    time_zone = '+00:00', sql_auto_is_null = 0, foreign_key_checks = 1, unique_checks = 1";
+/// Apart, since within a transaction it has no place; no stored function may change it.
+const PIN_AUTOCOMMIT: &str = "autocommit = 1";
 
 /// Opens connections. Cheap to share.
 pub(super) struct Opener {
@@ -105,7 +107,13 @@ impl Opener {
         } else {
             format!("max_execution_time = {timeout_ms}")
         };
-        conn.query_drop(format!("{PINS}, {timeout}")).await
+        conn.query_drop(format!("{PINS}, {PIN_AUTOCOMMIT}, {timeout}"))
+            .await
+    }
+
+    /// Pins a session anew within a transaction, after a statement that may have changed it.
+    pub(super) async fn pin_within(&self, conn: &mut Conn) -> Result<(), mysql_async::Error> {
+        conn.query_drop(PINS).await
     }
 
     /// Undoes whatever a statement may have left behind in its session, and pins it anew.

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::circuit::Circuit;
 use super::Error;
@@ -72,7 +72,7 @@ pub struct PoolState {
 pub struct Pool<C: Connector> {
     store: Store,
     idle: bb8::Pool<Manager<C>>,
-    slots: Semaphore,
+    slots: Arc<Semaphore>,
     circuit: Arc<Circuit>,
     settings: PoolSettings,
     waiting: AtomicUsize,
@@ -106,7 +106,7 @@ impl<C: Connector> Pool<C> {
         Self {
             store,
             idle,
-            slots: Semaphore::new(max as usize),
+            slots: Arc::new(Semaphore::new(max as usize)),
             circuit,
             settings,
             waiting: AtomicUsize::new(0),
@@ -117,18 +117,23 @@ impl<C: Connector> Pool<C> {
 
     /// A connection that nobody else has. Dropping the future gives everything back.
     pub async fn acquire(&self) -> Result<Lease<'_, C>, Error> {
-        let slot = match self.slots.try_acquire() {
-            Ok(slot) => slot,
-            Err(_) => self.wait_for_slot().await?,
-        };
-        let link = self.take_or_connect().await?;
+        let slot = self.slot().await?;
+        let link = self.take_or_connect(self.idle.get()).await?;
+        Ok(Lease { link, _slot: slot })
+    }
+
+    /// The same, to keep for longer than one call: for a transaction that spans requests.
+    pub async fn acquire_owned(&self) -> Result<Lease<'static, C>, Error> {
+        let slot = self.slot().await?;
+        let link = self.take_or_connect(self.idle.get_owned()).await?;
         Ok(Lease { link, _slot: slot })
     }
 
     /// A connection if one is free or can be opened, without waiting for other requests.
     pub async fn try_acquire(&self) -> Result<Lease<'_, C>, Error> {
-        let slot = self.slots.try_acquire().map_err(|_| self.exhausted(0))?;
-        let link = self.take_or_connect().await?;
+        let slot = Arc::clone(&self.slots).try_acquire_owned();
+        let slot = slot.map_err(|_| self.exhausted(0))?;
+        let link = self.take_or_connect(self.idle.get()).await?;
         Ok(Lease { link, _slot: slot })
     }
 
@@ -145,15 +150,23 @@ impl<C: Connector> Pool<C> {
         }
     }
 
+    async fn slot(&self) -> Result<OwnedSemaphorePermit, Error> {
+        match Arc::clone(&self.slots).try_acquire_owned() {
+            Ok(slot) => Ok(slot),
+            Err(_) => self.wait_for_slot().await,
+        }
+    }
+
     /// First come, first served; the queue has a length and a deadline.
-    async fn wait_for_slot(&self) -> Result<SemaphorePermit<'_>, Error> {
+    async fn wait_for_slot(&self) -> Result<OwnedSemaphorePermit, Error> {
         let started = Instant::now();
         let waiting = Waiting::enter(&self.waiting);
         if waiting.before >= self.settings.waiting_max {
             return Err(self.exhausted(0));
         }
         let patience = Duration::from_millis(self.settings.acquire_timeout_ms);
-        let slot = tokio::time::timeout(patience, self.slots.acquire()).await;
+        let slots = Arc::clone(&self.slots);
+        let slot = tokio::time::timeout(patience, slots.acquire_owned()).await;
         let waited = started.elapsed();
         self.waits_total.fetch_add(1, Ordering::Relaxed);
         let waited_us = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
@@ -167,14 +180,16 @@ impl<C: Connector> Pool<C> {
 
     /// With a slot in hand: an idle connection, or a new one. Fails as soon as an attempt to connect fails,
     /// unless other connections work (the server may be out of connections for us: theirs will come back).
-    async fn take_or_connect(&self) -> Result<bb8::PooledConnection<'_, Manager<C>>, Error> {
+    async fn take_or_connect<'p>(
+        &self,
+        taking: impl Future<Output = Taken<'p, C>>,
+    ) -> Result<bb8::PooledConnection<'p, Manager<C>>, Error> {
         if self.circuit.is_failing()
             && self.idle.state().idle_connections == 0
             && let Err(cause) = self.circuit.admit(Instant::now())
         {
             return Err(self.unavailable(&cause));
         }
-        let taking = self.idle.get();
         tokio::pin!(taking);
         loop {
             tokio::select! {
@@ -210,11 +225,14 @@ impl<C: Connector> Pool<C> {
     }
 }
 
+/// What the pool underneath answers.
+type Taken<'p, C> = Result<bb8::PooledConnection<'p, Manager<C>>, bb8::RunError<String>>;
+
 /// A connection on loan. It goes back when dropped, if it is clean; otherwise it is closed.
 pub struct Lease<'a, C: Connector> {
     // The order matters: the connection goes back before its slot is free.
     link: bb8::PooledConnection<'a, Manager<C>>,
-    _slot: SemaphorePermit<'a>,
+    _slot: OwnedSemaphorePermit,
 }
 
 impl<C: Connector> Deref for Lease<'_, C> {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures_util::future;
 use serde_json::json;
 use tokio::time::Instant;
-use tokio_postgres::Statement;
+use tokio_postgres::{Client, Statement};
 
 use super::fault::describe;
 use super::session::Session;
@@ -97,30 +97,8 @@ impl Change<'_> {
         summary: &Summary,
     ) -> Result<(), Failure> {
         let client = client(session)?;
-        let rows_affected = i64::try_from(summary.rows_affected).unwrap_or(i64::MAX);
-        let metadata = self
-            .audit
-            .statement
-            .as_ref()
-            .map(|statement| json!({ "statement": statement }));
-        let row = self.audit;
         let (recorded, committed) = future::join(
-            client.execute(
-                audit,
-                &[
-                    &row.user_id,
-                    &row.action,
-                    &row.resource_type,
-                    &metadata,
-                    &row.key_id,
-                    &row.role,
-                    &Store::Postgres.as_str(),
-                    &row.objects,
-                    &"allow",
-                    &row.request_id,
-                    &rows_affected,
-                ],
-            ),
+            insert_audit(client, audit, self.audit, summary.rows_affected),
             client.batch_execute("COMMIT"),
         )
         .await;
@@ -172,8 +150,40 @@ impl Change<'_> {
     }
 }
 
+/// Sends the row when it is first polled.
+pub(super) async fn insert_audit(
+    client: &Client,
+    audit: &Statement,
+    row: &AuditRow,
+    rows_affected: u64,
+) -> Result<u64, tokio_postgres::Error> {
+    let rows_affected = i64::try_from(rows_affected).unwrap_or(i64::MAX);
+    let metadata = row
+        .statement
+        .as_ref()
+        .map(|statement| json!({ "statement": statement }));
+    client
+        .execute(
+            audit,
+            &[
+                &row.user_id,
+                &row.action,
+                &row.resource_type,
+                &metadata,
+                &row.key_id,
+                &row.role,
+                &Store::Postgres.as_str(),
+                &row.objects,
+                &"allow",
+                &row.request_id,
+                &rows_affected,
+            ],
+        )
+        .await
+}
+
 /// A change that cannot be recorded does not happen. The cause is the operator's, not the caller's.
-fn audit_failed(failure: Failure) -> Failure {
+pub(super) fn audit_failed(failure: Failure) -> Failure {
     let is_in_step = failure.is_in_step();
     let cause = failure.into_error(0).to_string();
     let error = unavailable(&format!("cannot write to audit_logs: {cause}"));

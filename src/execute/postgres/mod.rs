@@ -10,6 +10,7 @@ mod encode;
 mod fault;
 mod session;
 mod statements;
+mod transaction;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -23,11 +24,13 @@ use tokio_postgres::{Client, RowStream};
 use self::fault::Fault;
 use self::session::{Opener, Session};
 use self::statements::{PrepareError, Prepared};
+use self::transaction::OpenTransaction;
 use super::Error;
 use super::pool::{Pool, PoolState};
 use super::request::{AuditRow, SqlRequest};
 use super::settings::SqlStoreSettings;
 use super::tls::TlsError;
+use super::transaction::Desk;
 use crate::limit::Ticket;
 use crate::operation::{Action, Operation, Payload, Store};
 use crate::reply::{self, RowSink, Summary, Value};
@@ -40,6 +43,7 @@ pub struct PostgresStore {
     opener: Arc<Opener>,
     audit_insert: Arc<str>,
     pool: Pool<Arc<Opener>>,
+    transactions: Desk<OpenTransaction>,
     statement_timeout_ms: u64,
 }
 
@@ -53,6 +57,7 @@ impl PostgresStore {
             opener,
             audit_insert: change::audit_insert(schema),
             pool,
+            transactions: Desk::new(Store::Postgres, &settings.transactions),
             statement_timeout_ms: settings.statement_timeout_ms,
         })
     }

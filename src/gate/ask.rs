@@ -1,0 +1,76 @@
+//! What front doors ask of the gate.
+
+use std::sync::Arc;
+
+use crate::execute::request::SqlRequest;
+use crate::execute::stores::Place;
+use crate::operation::Store;
+use crate::transaction::{Options, TransactionId};
+
+/// What is asked of which store.
+pub enum Ask {
+    Sql {
+        store: Store,
+        sql: Arc<str>,
+        request: SqlRequest,
+    },
+    /// Statements in one transaction, all or nothing.
+    Batch {
+        store: Store,
+        statements: Vec<Statement>,
+        options: Options,
+        timeout_ms: Option<u64>,
+    },
+    /// A statement in a transaction that the caller holds open.
+    Within {
+        store: Store,
+        id: TransactionId,
+        statement: Statement,
+    },
+    Begin {
+        store: Store,
+        options: Options,
+    },
+    End {
+        store: Store,
+        id: TransactionId,
+        commits: bool,
+    },
+    /// A command document (BSON bytes) and the database to run it in, unless it says so itself.
+    Mongodb {
+        document: Vec<u8>,
+        database: Option<String>,
+    },
+    Redis {
+        commands: Vec<Vec<Vec<u8>>>,
+        atomic: bool,
+    },
+}
+
+/// A SQL statement of several, and what travels along with it.
+pub struct Statement {
+    pub sql: Arc<str>,
+    pub request: SqlRequest,
+}
+
+/// What does not need judging: where the statements run, and with what.
+#[derive(Default)]
+pub(super) struct Rest {
+    pub(super) place: Place,
+    /// One for each operation.
+    pub(super) requests: Vec<SqlRequest>,
+}
+
+impl Ask {
+    pub const fn store(&self) -> Store {
+        match self {
+            Self::Sql { store, .. }
+            | Self::Batch { store, .. }
+            | Self::Within { store, .. }
+            | Self::Begin { store, .. }
+            | Self::End { store, .. } => *store,
+            Self::Mongodb { .. } => Store::Mongodb,
+            Self::Redis { .. } => Store::Redis,
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The words of transactions, free of any protocol: their names, how they begin, and what controls them.
+
+use std::fmt;
+
+use crate::operation::Store;
+
+/// What every transaction's name begins with.
+const PREFIX: &str = "tx_";
+
+/// Names a transaction to the key that opened it. 128 random bits, so that nobody guesses one.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TransactionId([u8; 16]);
+
+impl TransactionId {
+    pub fn random() -> Result<Self, getrandom::Error> {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes)?;
+        Ok(Self(bytes))
+    }
+
+    /// Reads exactly what [`fmt::Display`] writes.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix(PREFIX)?;
+        let is_hex = digits.len() == 32
+            && digits
+                .bytes()
+                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let number = u128::from_str_radix(digits, 16).ok().filter(|_| is_hex)?;
+        Some(Self(number.to_be_bytes()))
+    }
+}
+
+impl fmt::Display for TransactionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{PREFIX}{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+/// Whoever knows the name and has the key may go on with the transaction, so logs do not show it.
+impl fmt::Debug for TransactionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TransactionId(…)")
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isolation {
+    ReadUncommitted,
+    ReadCommitted,
+    RepeatableRead,
+    Serializable,
+}
+
+impl Isolation {
+    /// `read_committed`, as members of JSON are written, or `READ COMMITTED`, as SQL is.
+    pub fn parse(text: &str) -> Option<Self> {
+        let all = [
+            Self::ReadUncommitted,
+            Self::ReadCommitted,
+            Self::RepeatableRead,
+            Self::Serializable,
+        ];
+        let words = text.replace('_', " ");
+        all.into_iter()
+            .find(|isolation| isolation.as_sql().eq_ignore_ascii_case(&words))
+    }
+
+    pub const fn as_sql(self) -> &'static str {
+        match self {
+            Self::ReadUncommitted => "READ UNCOMMITTED",
+            Self::ReadCommitted => "READ COMMITTED",
+            Self::RepeatableRead => "REPEATABLE READ",
+            Self::Serializable => "SERIALIZABLE",
+        }
+    }
+}
+
+/// How a transaction begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Options {
+    /// The server's own default where it is not said: `READ COMMITTED` in PostgreSQL, `REPEATABLE READ` in MySQL.
+    pub isolation: Option<Isolation>,
+    pub read_only: bool,
+    /// How long it may stand idle; the store's own limit holds too.
+    pub idle_timeout_ms: Option<u64>,
+}
+
+/// A statement that controls a transaction rather than touching data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Control {
+    Begin(Options),
+    Savepoint(Savepoint),
+    Commit,
+    RollBack,
+}
+
+/// A mark within a transaction, and what is done with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Savepoint {
+    pub step: SavepointStep,
+    /// Letters, digits, `_` and `-` alone, so that quoting it takes no escape.
+    pub name: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SavepointStep {
+    Set,
+    Release,
+    RollBackTo,
+}
+
+impl Savepoint {
+    /// The statement to send, made anew from what was understood.
+    pub fn to_sql(&self, store: Store) -> String {
+        let verb = match self.step {
+            SavepointStep::Set => "SAVEPOINT",
+            SavepointStep::Release => "RELEASE SAVEPOINT",
+            SavepointStep::RollBackTo => "ROLLBACK TO SAVEPOINT",
+        };
+        let quote = match store {
+            Store::Mysql => '`',
+            Store::Postgres | Store::Mongodb | Store::Redis => '"',
+        };
+        format!("{verb} {quote}{}{quote}", self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_read_as_it_is_written() {
+        let id = TransactionId::random().unwrap();
+        assert_eq!(TransactionId::parse(&id.to_string()), Some(id));
+        assert_ne!(TransactionId::random().unwrap(), id);
+        assert!(!format!("{id:?}").contains(&id.to_string()));
+        let long = format!("tx_{}", "0".repeat(33));
+        let upper = format!("tx_{}", "A".repeat(32));
+        let signed = format!("tx_+{}", "0".repeat(31));
+        for text in ["", "tx_", "tx_1", "1", &long, &upper, &signed] {
+            assert_eq!(TransactionId::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn isolation_levels_have_two_spellings() {
+        for (text, expected) in [
+            ("serializable", Some(Isolation::Serializable)),
+            ("repeatable_read", Some(Isolation::RepeatableRead)),
+            ("READ COMMITTED", Some(Isolation::ReadCommitted)),
+            ("read uncommitted", Some(Isolation::ReadUncommitted)),
+            ("snapshot", None),
+            ("", None),
+        ] {
+            assert_eq!(Isolation::parse(text), expected, "{text}");
+        }
+    }
+}
