@@ -182,8 +182,14 @@ impl Gate {
     }
 
     fn configured(&self, store: Store) -> Result<(), Problem> {
-        if self.stores.is_configured(store) {
+        if self.stores.is_configured(store) && !self.health.is_held_back(store) {
             return Ok(());
+        }
+        if self.stores.is_configured(store) {
+            let detail = format!(
+                "{store} is held back: what it grants the sidecar is not, or not known to be, what the policy does; its operator finds the differences in the log"
+            );
+            return Err(Problem::new(Code::StoreUnavailable, detail));
         }
         let hint = format!("add [stores.{store}] to the sidecar's configuration");
         Err(Problem::new(

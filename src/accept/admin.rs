@@ -37,10 +37,11 @@ pub async fn handle(gate: Arc<Gate>, request: Request<Incoming>) -> Reply {
 pub fn health(gate: &Gate) -> Reply {
     let mut report = gate.health.report();
     let policy = gate.policy.load();
-    report.insert(
-        "policy".into(),
-        json!({"version": policy.version(), "digest": policy.digest()}),
-    );
+    let mut in_force = json!({"version": policy.version(), "digest": policy.digest()});
+    if let (Some(rejected), Some(in_force)) = (gate.health.rejected(), in_force.as_object_mut()) {
+        in_force.insert("refused".into(), json!({"faults_at": rejected.places}));
+    }
+    report.insert("policy".into(), in_force);
     report.insert("rate_limit".into(), gate.limiter.mode().as_str().into());
     let status = if gate.health.is_healthy() {
         StatusCode::OK

@@ -3,8 +3,10 @@
 use clap::Args;
 
 use super::{ConfigArgs, Exit, fail};
-use crate::config::Config;
+use crate::config::{Config, NativeGrants};
+use crate::decide::Policy;
 use crate::execute::stores::Stores;
+use crate::native::target::Target;
 use crate::operation::Store;
 use crate::{schema, system};
 
@@ -26,6 +28,11 @@ pub async fn run(args: CheckArgs) -> Exit {
         Ok(args.config.config.display().to_string()),
     );
     let policy = super::policy::load(&config.policy);
+    let is_valid = policy.is_ok();
+    let native = match &policy {
+        Ok(policy) => native_grants(policy, &config).await,
+        Err(_) => Vec::new(),
+    };
     let schema = policy
         .as_ref()
         .ok()
@@ -62,7 +69,40 @@ pub async fn run(args: CheckArgs) -> Exit {
         }
         Err(error) => checks.note("stores", Err(error.to_string())),
     }
-    checks.end()
+    for (store, outcome) in native {
+        checks.note(&format!("{store} grants"), outcome);
+    }
+    if is_valid { checks.end() } else { Exit::Usage }
+}
+
+/// What each database grants the sidecar's account beside the policy, or fails to; nothing where nobody asks.
+async fn native_grants(policy: &Policy, config: &Config) -> Vec<(Store, Result<String, String>)> {
+    let mut found = Vec::new();
+    if config.native_grants == NativeGrants::Off {
+        return found;
+    }
+    for store in Store::ALL {
+        let Some(target) = Target::configured(&config.stores, store) else {
+            continue;
+        };
+        let outcome = match target.own_differences(policy).await {
+            Ok(differences) if differences.is_empty() => Ok("as the policy has them".to_owned()),
+            Ok(differences) => {
+                let lines: Vec<String> = differences.iter().map(ToString::to_string).collect();
+                let (count, lines) = (lines.len(), lines.join("\n      "));
+                let text = format!(
+                    "{count} differences, mended by `bulkhead policy grants --store {store}`\n      {lines}"
+                );
+                match config.native_grants {
+                    NativeGrants::Require => Err(text),
+                    NativeGrants::Warn | NativeGrants::Off => Ok(format!("warning: {text}")),
+                }
+            }
+            Err(error) => Err(error.to_string()),
+        };
+        found.push((store, outcome));
+    }
+    found
 }
 
 /// The system account can log in and the tables are as this version needs them.

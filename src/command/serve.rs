@@ -1,5 +1,8 @@
 //! `bulkhead serve`: the sidecar.
 
+mod grants;
+mod reload;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -83,7 +86,8 @@ async fn serve(config: Config) -> Result<bool, Failure> {
             System::new(config.system.clone()),
         )),
         tokio::spawn(keep_last_used(Arc::clone(&gate))),
-        tokio::spawn(reload(Arc::clone(&gate), config.clone())),
+        tokio::spawn(reload::watch(Arc::clone(&gate), config.clone())),
+        tokio::spawn(grants::watch(Arc::clone(&gate), config.clone())),
         tokio::spawn(keep_catalogues(Arc::clone(&gate))),
     ];
     let writer = tokio::spawn(writer.run());
@@ -169,6 +173,7 @@ async fn assemble(config: &Config) -> Result<(Arc<Gate>, Writer), Failure> {
         health,
         audit,
     };
+    grants::begin(&gate, config);
     Ok((Arc::new(gate), writer))
 }
 
@@ -238,31 +243,6 @@ async fn probe_one(gate: &Gate, store: Store) {
         gate.health.down(store);
     }
     gate.metrics.set_up(store, up);
-}
-
-/// On SIGHUP reads the policy again: all of it or nothing. Requests under way end under the old one.
-async fn reload(gate: Arc<Gate>, config: Config) {
-    let Ok(mut hang_up) = signal(SignalKind::hangup()) else {
-        return;
-    };
-    while hang_up.recv().await.is_some() {
-        let loaded = super::policy::load(&config.policy)
-            .map_err(|faults| faults.to_string())
-            .and_then(|policy| agree(&policy, &config.stores).map(|()| policy));
-        match loaded {
-            Ok(policy) => {
-                tracing::info!(digest = policy.digest(), "the policy is reloaded");
-                gate.metrics
-                    .set_policy(&policy.version().to_string(), policy.digest());
-                gate.metrics.count_reload(true);
-                gate.policy.store(Arc::new(policy));
-            }
-            Err(faults) => {
-                gate.metrics.count_reload(false);
-                tracing::error!(%faults, "the policy is not valid; the one before stays in force");
-            }
-        }
-    }
 }
 
 async fn keep_last_used(gate: Arc<Gate>) {

@@ -17,12 +17,18 @@ use crate::execute::settings::SqlStoreSettings;
 pub use reader::{Environment, Fault};
 use reader::{Reader, Section};
 
+/// How large the record of requests grows where nothing is said.
+const RECORD_BYTES_MAX: u64 = 64 << 20;
+
 #[derive(Debug, Clone)]
 pub struct Config {
     pub server: Server,
     pub admin: Admin,
     /// The policy: one file, or a directory of them.
     pub policy: PathBuf,
+    pub native_grants: NativeGrants,
+    /// Where allowed and refused requests are written for `policy diff --replay`; `None`: nowhere.
+    pub record: Option<Recording>,
     pub auth: Auth,
     /// The sidecar's own PostgreSQL connection: keys, audit, overrides.
     pub system: SqlStoreSettings,
@@ -63,6 +69,25 @@ pub struct ListenerTls {
 #[derive(Debug, Clone)]
 pub struct Admin {
     pub listen: SocketAddr,
+}
+
+/// What becomes of a store whose own grants are not the policy's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NativeGrants {
+    /// Nobody looks.
+    Off,
+    /// It is said in the log and in health.
+    Warn,
+    /// And nothing is sent to the store until it is clean.
+    Require,
+}
+
+/// The record of requests.
+#[derive(Debug, Clone)]
+pub struct Recording {
+    pub path: PathBuf,
+    /// The file is renamed to `PATH.1` when it is so large; there are never more than these two.
+    pub bytes_max: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -122,7 +147,7 @@ impl Config {
         let mut root = reader.root(&table);
         let server = server(&mut reader, &mut root);
         let admin = admin(&mut reader, &mut root);
-        let policy = policy(&mut reader, &mut root);
+        let (policy, native_grants, record) = policy(&mut reader, &mut root);
         let auth = auth(&mut reader, &mut root);
         let (stores, system) = stores::read(&mut reader, &mut root);
         let log = log(&mut reader, &mut root);
@@ -132,6 +157,8 @@ impl Config {
                 server,
                 admin,
                 policy,
+                native_grants,
+                record,
                 auth,
                 system,
                 stores,
@@ -219,7 +246,10 @@ fn admin(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Admin {
     admin
 }
 
-fn policy(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Option<PathBuf> {
+fn policy(
+    reader: &mut Reader<'_>,
+    root: &mut Section<'_>,
+) -> (Option<PathBuf>, NativeGrants, Option<Recording>) {
     let mut section = reader.section(root, "policy");
     let path = reader.path(&mut section, "path");
     if path.is_none() {
@@ -228,8 +258,25 @@ fn policy(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Option<PathBuf> {
             "no policy is named; add [policy] with `path = \"policy.toml\"` (a file or a directory)",
         );
     }
+    let choices = [
+        ("off", NativeGrants::Off),
+        ("warn", NativeGrants::Warn),
+        ("require", NativeGrants::Require),
+    ];
+    let grants = reader.choice(&mut section, "native_grants", &choices, NativeGrants::Off);
+    let record = reader.path(&mut section, "record");
+    let bytes_max = reader.integer(
+        &mut section,
+        "record_bytes_max",
+        1 << 10..=1 << 40,
+        RECORD_BYTES_MAX,
+    );
     reader.finish(section);
-    path
+    (
+        path,
+        grants,
+        record.map(|path| Recording { path, bytes_max }),
+    )
 }
 
 fn auth(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Auth {

@@ -12,7 +12,7 @@ use crate::error::{Problem, PublicError};
 use crate::operation::{Classification, Operation, Store};
 
 mod source;
-pub use source::{Place, PolicyFile};
+pub use source::{Place, PolicyFile, digest};
 
 mod fault;
 pub use fault::{Fault, PolicyFaults, Severity};

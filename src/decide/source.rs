@@ -100,7 +100,7 @@ impl std::fmt::Display for Place {
 /// SHA-256, in hexadecimal, of what the files say: line ends are read as `\n`, and a byte order mark is left
 /// out. One file's digest is that of its text, so that `sha256sum policy.toml` prints it; several files' is
 /// that of their sorted digests, a line each, so that neither the directory nor the file names change it.
-pub(super) fn digest(files: &[PolicyFile]) -> String {
+pub fn digest(files: &[PolicyFile]) -> String {
     let mut digests: Vec<String> = files
         .iter()
         .map(|file| {

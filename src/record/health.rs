@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -26,18 +27,52 @@ struct State {
     status: AtomicU8,
     ever_up: AtomicBool,
     latency_us: AtomicU64,
+    /// `None` where nobody looks.
+    grants: Mutex<Option<Grants>>,
+    /// Whether nothing may be sent to it for its grants' sake.
+    held_back: AtomicBool,
 }
 
 impl State {
     fn report(&self) -> Value {
         let latency_ms = self.latency_us.load(Ordering::Relaxed) as f64 / 1000.0;
-        match self.status.load(Ordering::Relaxed) {
+        let mut report = match self.status.load(Ordering::Relaxed) {
             UP if latency_ms > 0.0 => json!({"status": "up", "latency_ms": latency_ms}),
             UP => json!({"status": "up"}),
             DOWN => json!({"status": "down"}),
             _ => json!({"status": "unknown"}),
+        };
+        let grants = *self.grants.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (Some(grants), Some(report)) = (grants, report.as_object_mut()) {
+            let text = match grants {
+                Grants::Unknown => "unknown".to_owned(),
+                Grants::Clean => "clean".to_owned(),
+                Grants::Drift(differences) => format!("{differences} differences"),
+            };
+            report.insert("native_grants".into(), text.into());
+            if self.held_back.load(Ordering::Relaxed) {
+                report.insert("held_back".into(), true.into());
+            }
         }
+        report
     }
+}
+
+/// What is known of a store's own grants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grants {
+    /// Not compared, or it could not be.
+    Unknown,
+    Clean,
+    /// So many differences.
+    Drift(usize),
+}
+
+/// A policy that was not taken into force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejected {
+    /// `file:line` of its faults.
+    pub places: Vec<String>,
 }
 
 /// The health of every store and of the sidecar.
@@ -49,6 +84,7 @@ pub struct Health {
     draining: AtomicBool,
     in_flight: AtomicUsize,
     idle: Notify,
+    rejected: Mutex<Option<Rejected>>,
 }
 
 /// A request under way, counted until this is dropped.
@@ -93,6 +129,34 @@ impl Health {
         self.system.status.swap(status, Ordering::Relaxed) != status
     }
 
+    /// Notes how a store's own grants differ, and whether it is held back for it.
+    pub fn set_grants(&self, store: Store, grants: Grants, held_back: bool) {
+        let state = self.of(store);
+        *state.grants.lock().unwrap_or_else(PoisonError::into_inner) = Some(grants);
+        state.held_back.store(held_back, Ordering::SeqCst);
+    }
+
+    /// Whether nothing may be sent to a store, since its own grants are not the policy's.
+    pub fn is_held_back(&self, store: Store) -> bool {
+        self.of(store).held_back.load(Ordering::Relaxed)
+    }
+
+    pub fn policy_accepted(&self) {
+        *self.rejected.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    pub fn policy_refused(&self, rejected: Rejected) {
+        *self.rejected.lock().unwrap_or_else(PoisonError::into_inner) = Some(rejected);
+    }
+
+    /// The policy on disk that is not in force, if there is one.
+    pub fn rejected(&self) -> Option<Rejected> {
+        self.rejected
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
     pub fn down(&self, store: Store) {
         self.of(store).status.store(DOWN, Ordering::Relaxed);
     }
@@ -132,9 +196,9 @@ impl Health {
     pub fn is_ready(&self) -> bool {
         !self.is_draining()
             && self.system.ever_up.load(Ordering::Relaxed)
-            && self
-                .configured()
-                .all(|store| self.of(store).ever_up.load(Ordering::Relaxed))
+            && self.configured().all(|store| {
+                self.of(store).ever_up.load(Ordering::Relaxed) && !self.is_held_back(store)
+            })
     }
 
     /// Whether every configured store is up, and the sidecar's own connection.

@@ -34,7 +34,25 @@ pub enum LoadFault {
 
 /// Reads and compiles a policy: one file, or the `*.toml` files of a directory (`*.test.toml` apart), merged.
 pub fn load(path: &Path) -> Result<Policy, LoadFault> {
-    Ok(Policy::compile(&read_all(&policy_files(path)?)?)?)
+    PolicyText::read(path)?.compile()
+}
+
+/// The files of a policy, read and not yet compiled.
+pub struct PolicyText(Vec<PolicyFile>);
+
+impl PolicyText {
+    pub fn read(path: &Path) -> Result<Self, LoadFault> {
+        Ok(Self(read_all(&policy_files(path)?)?))
+    }
+
+    /// The digest of the policy that these would make.
+    pub fn digest(&self) -> String {
+        crate::decide::digest(&self.0)
+    }
+
+    pub fn compile(self) -> Result<Policy, LoadFault> {
+        Ok(Policy::compile(&self.0)?)
+    }
 }
 
 /// The files of a policy, in the order of their names.

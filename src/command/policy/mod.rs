@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use super::{Exit, Format};
 
 mod load;
-pub use load::{LoadFault, load};
+pub use load::{LoadFault, PolicyText, load};
 
 mod report;
 mod request;
