@@ -11,10 +11,13 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
+use serde_json::value::RawValue;
 
 use crate::authenticate::{Authenticator, Principal};
 use crate::catalogue::watch::Catalogues;
 use crate::classify::cache::Classifications;
+use crate::classify::{self, Refusal, Session};
+use crate::decide::restrict::Circumstances;
 use crate::decide::{Permit, Policy};
 use crate::error::{Code, Problem};
 use crate::execute::request::AuditRow;
@@ -94,10 +97,13 @@ impl Gate {
         let caller = self.authenticate(request.key, record).await?;
         let (ask, mut sink) = receive.await?;
         let policy = self.policy.load_full();
-        let (operations, rest) = self.classify(ask, &policy, record).await?;
-        let permits = self.decide(&policy, &caller, operations, record).await?;
-        let tickets = self.admit(permits, record).await?;
-        let answer = self.execute(tickets, rest, &mut sink, record).await?;
+        let (operation, rest) = self.classify(ask, &policy, record).await?;
+        let params = &rest.params;
+        let permit = self
+            .decide(&policy, &caller, operation, params, record)
+            .await?;
+        let ticket = self.admit(permit, record).await?;
+        let answer = self.execute(ticket, rest, &mut sink, record).await?;
         Ok((answer, sink))
     }
 
@@ -124,8 +130,8 @@ impl Gate {
         let ask = receive.await?;
         record.store = Some(ask.store());
         let policy = self.policy.load_full();
-        let operations = match self.classify(ask, &policy, record).await {
-            Ok((operations, _)) => operations,
+        let (operation, rest) = match self.classify(ask, &policy, record).await {
+            Ok(classified) => classified,
             Err(problem) => {
                 return Ok(Explanation {
                     refused: Some(problem),
@@ -133,12 +139,13 @@ impl Gate {
                 });
             }
         };
-        let named = operations
-            .first()
-            .map(|one| Arc::clone(&one.classification));
-        let permits = self.decide(&policy, &caller, operations, record).await;
-        let reached = permits.as_ref().ok().and_then(|permits| permits.first());
-        let reached = reached.map(|permit| Arc::clone(&permit.operation().classification));
+        let named = Arc::clone(&operation.classification);
+        let permit = self
+            .decide(&policy, &caller, operation, &rest.params, record)
+            .await;
+        let reached = permit
+            .as_ref()
+            .map(|permit| &permit.operation().classification);
         Ok(Explanation {
             classification: reached.or(named),
             refused: permits.err(),
@@ -220,49 +227,63 @@ impl Gate {
         &self,
         policy: &Policy,
         caller: &Arc<Principal>,
-        operations: Vec<Operation>,
+        operation: Operation,
+        parameters: &[Box<RawValue>],
         record: &mut Record<'_>,
-    ) -> Result<Vec<Permit>, Problem> {
-        let is_batch = record.is_batch();
-        let mut permits = Vec::with_capacity(operations.len());
-        for (index, operation) in operations.into_iter().enumerate() {
-            let store = operation.store;
-            let permit = self.decide_all(policy, caller, operation, record).await;
-            self.metrics
-                .count_decision(store, permit.as_ref().err().map(|problem| problem.code));
-            permits.push(permit.map_err(|problem| {
-                if is_batch {
-                    nothing_ran(problem, index)
-                } else {
-                    problem
+    ) -> Result<Permit, Problem> {
+        let store = operation.store;
+        let permit = self
+            .decide_all(policy, caller, operation, parameters, record)
+            .await;
+        match &permit {
+            Ok(permit) => match permit.shadow() {
+                None => self.metrics.count_decision(store, None),
+                Some(spared) => {
+                    self.metrics.count_shadow(store, spared.code());
+                    record.shadow = Some(spared.clone());
                 }
-            })?);
+            },
+            Err(problem) => self.metrics.count_decision(store, Some(problem.code)),
         }
         record.decided(&self.metrics);
         Ok(permits)
     }
 
-    /// Asks the policy about what the statement names, and then, of a command that is allowed so far, about
-    /// what lies behind these names (MongoDB's views).
+    /// Finds out what lies behind the names of a command that is allowed so far (MongoDB's views), and then asks
+    /// the policy about the whole.
     async fn decide_all(
         &self,
         policy: &Policy,
         caller: &Arc<Principal>,
-        operation: Operation,
+        mut operation: Operation,
+        parameters: &[Box<RawValue>],
         record: &mut Record<'_>,
     ) -> Result<Permit, Problem> {
-        let permit = policy
-            .decide(caller, operation)
-            .map_err(|refusal| record.cause(&refusal))?;
-        let behind = self.stores.behind(permit.operation()).await;
-        let Some(whole) = behind.map_err(|error| record.cause(&error))? else {
-            return Ok(permit);
+        let now = Timestamp::now();
+        let store = operation.store;
+        if store == Store::Mongodb {
+            policy
+                .allows(caller, &operation, now)
+                .map_err(|refusal| record.cause(&refusal))?;
+            let behind = self.stores.behind(&operation).await;
+            if let Some(whole) = behind.map_err(|error| record.cause(&error))? {
+                operation.classification = Arc::new(whole);
+                record.widened(&operation);
+            }
+        }
+        let catalogue = if policy.needs_columns(&caller.role, store) {
+            let known = self.catalogues.with_columns(store).await;
+            known.map_err(|error| record.cause(&error))?
+        } else {
+            None
         };
-        let mut operation = permit.into_operation();
-        operation.classification = Arc::new(whole);
-        record.widened(&operation);
+        let mut circumstances = Circumstances::at(now);
+        circumstances.parameters = parameters;
+        if let Some(catalogue) = &catalogue {
+            circumstances.columns = &**catalogue;
+        }
         policy
-            .decide(caller, operation)
+            .decide(caller, operation, &circumstances)
             .map_err(|refusal| record.cause(&refusal))
     }
 
@@ -289,17 +310,19 @@ impl Gate {
 
     async fn execute(
         &self,
-        tickets: Vec<Ticket>,
-        rest: Rest,
+        ticket: Ticket,
+        mut rest: SqlRequest,
         sink: &mut dyn RowSink,
         record: &mut Record<'_>,
     ) -> Result<Answer, Problem> {
-        let Some(first) = tickets.first().map(|ticket| ticket.permit().operation()) else {
-            return Err(Problem::new(Code::RequestInvalid, "there is no statement"));
-        };
-        let store = first.store;
-        let classification = Arc::clone(&first.classification);
-        let audit = |ticket| audit_row(ticket, record.request_id);
+        let store = ticket.permit().operation().store;
+        let bounds = ticket.permit().bounds();
+        if let Some(allowed_ms) = bounds.timeout_ms {
+            rest.timeout_ms = Some(rest.timeout_ms.unwrap_or(allowed_ms).min(allowed_ms));
+        }
+        if let Some(rows_max) = bounds.rows_max {
+            sink.limit_rows(rows_max);
+        }
         let extra = Extra {
             place: rest.place,
             sql: rest.requests,
@@ -330,8 +353,9 @@ impl Gate {
         self.metrics
             .count_request(record.store, problem.map(|problem| problem.code));
         request_log(record, problem);
-        if let Some(refused) = problem.and_then(|problem| record.refused(problem)) {
-            self.audit.refused(refused);
+        let refused = problem.and_then(|problem| record.refused(problem));
+        for event in refused.into_iter().chain(record.spared()) {
+            self.audit.refused(event);
         }
     }
 }

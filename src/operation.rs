@@ -162,6 +162,9 @@ pub struct Classification {
     pub scripts: Vec<Script>,
     /// For SQL, the text to send where it differs from the text received (canonical rendering).
     pub rewritten: Option<String>,
+    /// The objects among those touched that are reached through others: behind a view, by a trigger or a foreign
+    /// key. The text may name them besides.
+    pub reached: Vec<Object>,
     /// MongoDB: the cursor a `getMore` or `killCursors` continues; the executor checks who opened it.
     pub cursors: Vec<i64>,
 }
@@ -184,6 +187,8 @@ impl Classification {
     pub fn finish(mut self) -> Self {
         self.touches.sort();
         self.touches.dedup();
+        self.reached.sort();
+        self.reached.dedup();
         self.functions.sort();
         self.functions.dedup();
         self.scripts.sort();

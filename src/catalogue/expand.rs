@@ -44,7 +44,9 @@ impl Catalogue {
         let (found, functions) = (walk.found, walk.functions);
         let mut whole = Classification::clone(classification);
         for (name, action) in found {
-            whole.touch(self.object(&name), action);
+            let object = self.object(&name);
+            whole.reached.push(object.clone());
+            whole.touch(object, action);
         }
         whole.functions.extend(functions);
         Ok(Arc::new(whole.finish()))

@@ -18,7 +18,9 @@ pub mod watch;
 mod words;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
+use crate::decide::restrict::{Column, Columns};
 use crate::operation::{Action, Object};
 
 /// Most things that one statement may reach. A real schema stays far below.
@@ -150,6 +152,8 @@ pub struct Catalogue {
     relations: HashMap<Box<str>, Vec<Relation>>,
     /// What any statement may set off; `on` all actions also counts where nothing is touched.
     everywhere: Vec<Reach>,
+    /// The columns of each relation; empty unless they were asked for.
+    columns: HashMap<Name, Arc<[Column]>>,
 }
 
 #[derive(Debug)]
@@ -166,7 +170,17 @@ impl Catalogue {
             case,
             relations: HashMap::new(),
             everywhere: Vec::new(),
+            columns: HashMap::new(),
         }
+    }
+
+    /// Sets the columns of a relation, in their order.
+    pub fn set_columns(&mut self, relation: &Name, columns: Vec<Column>) {
+        let folded = Name {
+            namespace: self.folded(&relation.namespace),
+            name: self.folded(&relation.name),
+        };
+        self.columns.insert(folded, columns.into());
     }
 
     /// Adds what using `relation` sets off.
@@ -255,6 +269,16 @@ impl Catalogue {
         } else {
             format!("{}.{}", name.namespace, name.name)
         }
+    }
+}
+
+impl Columns for Catalogue {
+    fn of(&self, namespace: &str, table: &str) -> Option<Arc<[Column]>> {
+        let name = Name {
+            namespace: self.folded(namespace),
+            name: self.folded(table),
+        };
+        self.columns.get(&name).map(Arc::clone)
     }
 }
 

@@ -19,7 +19,7 @@
 //!   counts as a function of its table's name;
 //! - a loadable function is not listed anywhere that the account can see.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mysql_async::Conn;
 use mysql_async::prelude::{FromRow, Queryable as _};
@@ -28,6 +28,7 @@ use tokio::sync::Mutex;
 
 use super::{Actions, Case, Catalogue, Name, Reach, Target, When};
 use crate::classify::{self, Session};
+use crate::decide::restrict::Column;
 use crate::execute::mysql::options;
 use crate::execute::settings::SqlStoreSettings;
 use crate::operation::{Action, Classification, Object};
@@ -82,6 +83,14 @@ const ROUTINES: &str = "SELECT ROUTINE_SCHEMA, ROUTINE_NAME FROM information_sch
 const SEQUENCE_DEFAULTS: &str = "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.COLUMNS
     WHERE COLUMN_DEFAULT LIKE '%nextval%' OR COLUMN_DEFAULT LIKE '%next value%'";
 
+const COLUMNS: &str =
+    "SELECT TABLE_SCHEMA, TABLE_NAME, CAST(ORDINAL_POSITION AS UNSIGNED), COLUMN_NAME, COLUMN_TYPE
+    FROM information_schema.COLUMNS
+    WHERE TABLE_SCHEMA NOT IN ('mysql', 'information_schema', 'performance_schema', 'sys')";
+
+/// A column: its table, place, name and type.
+type ColumnRow = (String, String, u64, String, String);
+
 /// A trigger: the table and event, its own name, body and `sql_mode`.
 type Trigger = (
     String,
@@ -108,6 +117,8 @@ struct Told {
     foreign_keys: BTreeSet<ForeignKey>,
     routines: BTreeSet<(String, String)>,
     sequence_defaults: BTreeSet<(String, String)>,
+    /// Empty unless asked for.
+    columns: BTreeSet<ColumnRow>,
 }
 
 async fn rows<T: FromRow + Ord + Send + 'static>(
@@ -140,9 +151,9 @@ impl Loader {
         }
     }
 
-    /// Differs whenever the catalogue does. May be cancelled.
-    pub async fn fingerprint(&self) -> Result<String, Unavailable> {
-        let told = tokio::time::timeout(STATEMENT_TIMEOUT, self.ask()).await??;
+    /// Differs whenever the catalogue does, `with_columns` also whenever these do. May be cancelled.
+    pub async fn fingerprint(&self, with_columns: bool) -> Result<String, Unavailable> {
+        let told = tokio::time::timeout(STATEMENT_TIMEOUT, self.ask(with_columns)).await??;
         Ok(Sha256::digest(format!("{told:?}"))
             .iter()
             .map(|byte| format!("{byte:02x}"))
@@ -150,8 +161,8 @@ impl Loader {
     }
 
     /// Reads the whole. May be cancelled.
-    pub async fn load(&self) -> Result<Catalogue, Unavailable> {
-        let told = tokio::time::timeout(LOAD_TIMEOUT, self.ask()).await??;
+    pub async fn load(&self, with_columns: bool) -> Result<Catalogue, Unavailable> {
+        let told = tokio::time::timeout(LOAD_TIMEOUT, self.ask(with_columns)).await??;
         let database = self.database.clone();
         // Thousands of definitions take a while to understand.
         tokio::task::spawn_blocking(move || build(&told, &database))
@@ -160,7 +171,7 @@ impl Loader {
     }
 
     /// A connection that fails, or is left in the middle, is not used again.
-    async fn ask(&self) -> Result<Told, Unavailable> {
+    async fn ask(&self, with_columns: bool) -> Result<Told, Unavailable> {
         let mut kept = self.conn.lock().await;
         let mut conn = match kept.take() {
             Some(conn) => conn,
@@ -170,13 +181,13 @@ impl Loader {
                 Conn::new(options).await?
             }
         };
-        let told = read(&mut conn).await?;
+        let told = read(&mut conn, with_columns).await?;
         *kept = Some(conn);
         Ok(told)
     }
 }
 
-async fn read(conn: &mut Conn) -> Result<Told, mysql_async::Error> {
+async fn read(conn: &mut Conn, with_columns: bool) -> Result<Told, mysql_async::Error> {
     conn.query_drop("SET NAMES utf8mb4, sql_mode = ''").await?;
     Ok(Told {
         folds: conn.query_first(FOLDS).await? == Some(1_i64),
@@ -188,6 +199,11 @@ async fn read(conn: &mut Conn) -> Result<Told, mysql_async::Error> {
         foreign_keys: rows(conn, FOREIGN_KEYS).await?,
         routines: rows(conn, ROUTINES).await?,
         sequence_defaults: rows(conn, SEQUENCE_DEFAULTS).await?,
+        columns: if with_columns {
+            rows(conn, COLUMNS).await?
+        } else {
+            BTreeSet::new()
+        },
     })
 }
 
@@ -198,6 +214,16 @@ fn build(told: &Told, database: &str) -> Catalogue {
         Case::Exact
     };
     let mut catalogue = Catalogue::new(database, case);
+    let mut columns: BTreeMap<(&str, &str), Vec<Column>> = BTreeMap::new();
+    for (schema, table, _, name, type_name) in &told.columns {
+        columns.entry((schema, table)).or_default().push(Column {
+            name: name.as_str().into(),
+            type_name: type_name.as_str().into(),
+        });
+    }
+    for ((schema, table), columns) in columns {
+        catalogue.set_columns(&Name::new(schema, table), columns);
+    }
     let changes = Actions::STORE.and(Actions::DELETE);
     for (schema, table) in &told.tables {
         let seen = told.schemas_seen.contains(schema)

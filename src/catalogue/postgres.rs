@@ -12,19 +12,30 @@
 //! - a materialized view counts as the view that filled it;
 //! - a function's body is not looked into: the policy lists the function, or the statement is denied.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use tokio_postgres::{Client, Row};
 
 use super::{Actions, Case, Catalogue, Name, Reach, Target, When};
 use crate::classify::{self, Session};
+use crate::decide::restrict::Column;
 use crate::execute::settings::SqlStoreSettings;
 use crate::operation::{Action, Object};
 use crate::system::{STATEMENT_TIMEOUT, System, Unavailable};
 
 const REACHES: &str = include_str!("postgres.sql");
 const FINGERPRINT: &str = include_str!("postgres_fingerprint.sql");
+
+const COLUMNS: &str = "SELECT n.nspname::text, c.relname::text, a.attname::text, format_type(a.atttypid, a.atttypmod)
+    FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+    AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' ORDER BY a.attrelid, a.attnum";
+
+/// A column's new name or type changes no row of `pg_class`.
+const COLUMNS_FINGERPRINT: &str = "SELECT coalesce(sum(hashtextextended(
+    concat_ws(':', attrelid, attnum, attname, atttypid, atttypmod, attisdropped), 0)), 0)::text
+    FROM pg_attribute WHERE attnum > 0 AND attrelid >= 16384";
 
 /// With an empty path, definitions name every schema but pg_catalog. Compiling the query would take longer than it.
 const PINS: &str = "SET search_path = ''; SET jit = off; SET default_transaction_read_only = on";
@@ -47,18 +58,25 @@ impl Loader {
         }
     }
 
-    /// Differs whenever the catalogue does. May be cancelled.
-    pub async fn fingerprint(&self) -> Result<String, Unavailable> {
+    /// Differs whenever the catalogue does, `with_columns` also whenever these do. May be cancelled.
+    pub async fn fingerprint(&self, with_columns: bool) -> Result<String, Unavailable> {
         let client = self.system.client().await?;
-        let asking = client.query_one(FINGERPRINT, &[]);
-        let row = tokio::time::timeout(STATEMENT_TIMEOUT, asking).await??;
-        Ok(row.try_get(0)?)
+        let ask = async |query| {
+            let asking = client.query_one(query, &[]);
+            let row = tokio::time::timeout(STATEMENT_TIMEOUT, asking).await??;
+            Ok::<String, Unavailable>(row.try_get(0)?)
+        };
+        let mut fingerprint = ask(FINGERPRINT).await?;
+        if with_columns {
+            fingerprint = format!("{fingerprint} {}", ask(COLUMNS_FINGERPRINT).await?);
+        }
+        Ok(fingerprint)
     }
 
     /// Reads the whole. May be cancelled.
-    pub async fn load(&self) -> Result<Catalogue, Unavailable> {
+    pub async fn load(&self, with_columns: bool) -> Result<Catalogue, Unavailable> {
         let client = self.system.client().await?;
-        let reading = read(&client, &self.schema);
+        let reading = read(&client, &self.schema, with_columns);
         let rows = tokio::time::timeout(LOAD_TIMEOUT, reading).await??;
         let schema = self.schema.clone();
         // Thousands of definitions take a while to understand.
@@ -68,14 +86,41 @@ impl Loader {
     }
 }
 
-async fn read(client: &Arc<Client>, schema: &str) -> Result<Vec<Row>, tokio_postgres::Error> {
-    client.batch_execute(PINS).await?;
-    client.query(REACHES, &[&schema]).await
+struct Read {
+    reaches: Vec<Row>,
+    columns: Vec<Row>,
 }
 
-fn build(rows: &[Row], schema: &str) -> Result<Catalogue, Unavailable> {
+async fn read(
+    client: &Arc<Client>,
+    schema: &str,
+    with_columns: bool,
+) -> Result<Read, tokio_postgres::Error> {
+    client.batch_execute(PINS).await?;
+    Ok(Read {
+        reaches: client.query(REACHES, &[&schema]).await?,
+        columns: if with_columns {
+            client.query(COLUMNS, &[]).await?
+        } else {
+            Vec::new()
+        },
+    })
+}
+
+fn build(read: &Read, schema: &str) -> Result<Catalogue, Unavailable> {
     let mut catalogue = Catalogue::new(schema, Case::Exact);
-    for row in rows {
+    let mut columns: HashMap<Name, Vec<Column>> = HashMap::new();
+    for row in &read.columns {
+        let relation = Name::new(row.try_get(0)?, row.try_get(1)?);
+        columns.entry(relation).or_default().push(Column {
+            name: row.try_get::<_, &str>(2)?.into(),
+            type_name: row.try_get::<_, &str>(3)?.into(),
+        });
+    }
+    for (relation, columns) in columns {
+        catalogue.set_columns(&relation, columns);
+    }
+    for row in &read.reaches {
         let found = Found::read(row)?;
         let Some(of) = found.of.as_ref() else {
             for reach in found.reaches(&Name::new("", ""))? {

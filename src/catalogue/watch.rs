@@ -5,7 +5,7 @@
 //! was read last holds for [`STALE_MAX`]; after that statements are refused, since nobody knows what they reach.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
@@ -63,17 +63,17 @@ pub enum Source {
 }
 
 impl Source {
-    async fn fingerprint(&self) -> Result<String, Unavailable> {
+    async fn fingerprint(&self, with_columns: bool) -> Result<String, Unavailable> {
         match self {
-            Self::Postgres(loader) => loader.fingerprint().await,
-            Self::Mysql(loader) => loader.fingerprint().await,
+            Self::Postgres(loader) => loader.fingerprint(with_columns).await,
+            Self::Mysql(loader) => loader.fingerprint(with_columns).await,
         }
     }
 
-    async fn load(&self) -> Result<Catalogue, Unavailable> {
+    async fn load(&self, with_columns: bool) -> Result<Catalogue, Unavailable> {
         match self {
-            Self::Postgres(loader) => loader.load().await,
-            Self::Mysql(loader) => loader.load().await,
+            Self::Postgres(loader) => loader.load(with_columns).await,
+            Self::Mysql(loader) => loader.load(with_columns).await,
         }
     }
 }
@@ -128,8 +128,20 @@ impl Catalogues {
         let Some(watched) = self.of(store) else {
             return Ok(classification);
         };
-        let known = watched.current().await?;
+        let known = watched.current(false).await?;
         Ok(known.catalogue.expand(&classification, sql, is_listed)?)
+    }
+
+    /// The catalogue of a SQL store with the columns of its tables; from now on they are kept fresh, too. `None` for
+    /// the other stores.
+    ///
+    /// May be cancelled.
+    pub async fn with_columns(&self, store: Store) -> Result<Option<Arc<Catalogue>>, Error> {
+        let Some(watched) = self.of(store) else {
+            return Ok(None);
+        };
+        let known = watched.current(true).await?;
+        Ok(Some(Arc::clone(&known.catalogue)))
     }
 
     /// To be held while a statement runs: if it changes the schema, the catalogue is read again before the next.
@@ -170,6 +182,8 @@ struct Watched {
     source: Source,
     /// How many changes of the schema went through here.
     changes: AtomicU64,
+    /// Whether columns are read besides: since rules were first met that need them.
+    with_columns: AtomicBool,
     known: ArcSwapOption<Known>,
     /// Held while the server is asked, with the last failure.
     asking: Mutex<Option<(Instant, Unavailable)>>,
@@ -183,6 +197,7 @@ struct Known {
     asked: Instant,
     /// [`Watched::changes`] before that.
     changes: u64,
+    with_columns: bool,
 }
 
 impl Watched {
@@ -191,19 +206,23 @@ impl Watched {
             store,
             source,
             changes: AtomicU64::new(0),
+            with_columns: AtomicBool::new(false),
             known: ArcSwapOption::empty(),
             asking: Mutex::default(),
         }
     }
 
     /// The catalogue, if it holds; else it is asked for.
-    async fn current(&self) -> Result<Arc<Known>, Error> {
-        if let Some(known) = self.holds() {
+    async fn current(&self, with_columns: bool) -> Result<Arc<Known>, Error> {
+        if with_columns && !self.with_columns.load(Ordering::SeqCst) {
+            self.with_columns.store(true, Ordering::SeqCst);
+        }
+        if let Some(known) = self.holds(with_columns) {
             return Ok(known);
         }
         let waiting = async {
             let mut asking = self.asking.lock().await;
-            match self.holds() {
+            match self.holds(with_columns) {
                 Some(known) => Ok(known),
                 None => self.ask(&mut asking).await,
             }
@@ -219,9 +238,10 @@ impl Watched {
         })
     }
 
-    fn holds(&self) -> Option<Arc<Known>> {
+    fn holds(&self, with_columns: bool) -> Option<Arc<Known>> {
         let known = self.known.load_full()?;
-        let is_current = known.changes == self.changes.load(Ordering::SeqCst);
+        let is_current = known.changes == self.changes.load(Ordering::SeqCst)
+            && (known.with_columns || !with_columns);
         (is_current && known.asked.elapsed() < STALE_MAX).then_some(known)
     }
 
@@ -245,8 +265,9 @@ impl Watched {
             return Err(cause.clone());
         }
         let changes = self.changes.load(Ordering::SeqCst);
+        let with_columns = self.with_columns.load(Ordering::SeqCst);
         let asked = Instant::now();
-        match self.read().await {
+        match self.read(with_columns).await {
             Ok((catalogue, fingerprint)) => {
                 *failure = None;
                 let known = Arc::new(Known {
@@ -254,6 +275,7 @@ impl Watched {
                     fingerprint,
                     asked,
                     changes,
+                    with_columns,
                 });
                 self.known.store(Some(Arc::clone(&known)));
                 Ok(known)
@@ -265,15 +287,16 @@ impl Watched {
         }
     }
 
-    async fn read(&self) -> Result<(Arc<Catalogue>, String), Unavailable> {
+    async fn read(&self, with_columns: bool) -> Result<(Arc<Catalogue>, String), Unavailable> {
         // Asked first: a change that comes between the two is found the next time.
-        let fingerprint = self.source.fingerprint().await?;
+        let fingerprint = self.source.fingerprint(with_columns).await?;
         if let Some(known) = self.known.load_full()
+            && known.with_columns == with_columns
             && known.fingerprint == fingerprint
         {
             return Ok((Arc::clone(&known.catalogue), fingerprint));
         }
-        let catalogue = self.source.load().await?;
+        let catalogue = self.source.load(with_columns).await?;
         tracing::info!(store = %self.store, reaching = catalogue.len(), "read the catalogue");
         Ok((Arc::new(catalogue), fingerprint))
     }

@@ -6,11 +6,14 @@
 //! role = "app"
 //! store = "mysql"
 //! request = "SELECT email FROM users"     # SQL, Extended JSON or a command; a table or an array will do, too
+//! user_id = "42"                          # optional: the user to whom the caller's key belongs
+//! at = "2026-01-05T09:00:00Z"             # optional: when it is asked
 //! session = false                         # optional: as on a connection of the caller's own
 //! expect = "allow"                        # or "deny"
 //! code = "policy.wrong_store"             # optional, with "deny"
 //! ```
 
+use jiff::Timestamp;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -28,6 +31,8 @@ pub struct Case {
     pub role: String,
     pub store: Store,
     pub request: CaseRequest,
+    pub user_id: Option<String>,
+    pub at: Option<Timestamp>,
     pub session: bool,
     pub expectation: Expectation,
 }
@@ -77,6 +82,10 @@ fn read_case(mut table: TableReader<'_, '_>, faults: &mut Faults) -> Option<Case
         .required("store", "store = \"mysql\"", faults)
         .and_then(|name| store_of(&name, faults));
     let request = request(&mut table, faults);
+    let user_id = table.string("user_id", "user_id = \"42\"", faults);
+    let at = table
+        .string("at", "at = \"2026-01-05T09:00:00Z\"", faults)
+        .and_then(|written| time_of(&written, faults));
     let session = table.boolean("session", faults).unwrap_or(false);
     let expect = table.required("expect", "expect = \"deny\"", faults);
     let code = table.string("code", "code = \"policy.denied\"", faults);
@@ -90,6 +99,8 @@ fn read_case(mut table: TableReader<'_, '_>, faults: &mut Faults) -> Option<Case
         role: role?.value,
         store: store?,
         request: request?,
+        user_id: user_id.map(|user| user.value),
+        at,
         session,
         expectation: expectation?,
     })
@@ -102,6 +113,15 @@ fn store_of(name: &Written<String>, faults: &mut Faults) -> Option<Store> {
         faults.error(&name.span, format!("unknown store `{}`", name.value), help);
     }
     store
+}
+
+fn time_of(written: &Written<String>, faults: &mut Faults) -> Option<Timestamp> {
+    let time = written.value.parse().ok();
+    if time.is_none() {
+        let message = format!("`{}` is not a time", written.value);
+        faults.error(&written.span, message, "write it as `2026-01-05T09:00:00Z`");
+    }
+    time
 }
 
 fn code_of(written: &Written<String>, faults: &mut Faults) -> Option<Code> {

@@ -1,6 +1,6 @@
 use super::*;
 use crate::error::Code;
-use crate::operation::{Action, Object, Payload, Script, Touch};
+use crate::operation::{Action, Classification, Object, Payload, Touch};
 use Action::{Ddl, Delete, Find, Insert, Read, Select, Update, Write};
 use Store::{Mongodb, Mysql, Postgres, Redis};
 
@@ -84,7 +84,11 @@ pub(super) fn decide(
         payload: Payload::Sql("".into()),
     };
     policy
-        .decide(&caller, operation)
+        .decide(
+            &caller,
+            operation,
+            &Circumstances::at(Timestamp::UNIX_EPOCH),
+        )
         .map_err(|refusal| refusal.0)
 }
 

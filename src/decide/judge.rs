@@ -15,8 +15,11 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::Refusal;
-use super::roles::{Grant, GrantIndex, Role, StoreGrants};
+use super::roles::{Allowance, Grant, GrantIndex, Role};
+use super::rules::Mode;
 use super::stores::{NamedObjects, StoreObjects};
 use crate::error::{Code, Problem};
 use crate::operation::{Classification, Object, Script, Store, Touch};
@@ -37,8 +40,10 @@ pub enum Verdict<'a> {
     Unknown {
         spelled: Option<&'a str>,
     },
-    /// The object lives here, and no grant of the role gives this action on it.
+    /// The object lives here, and no grant of the role gives this action on it, at this time.
     Denied,
+    /// A deny rule overrides whatever is granted.
+    DeniedBy(&'a Grant),
 }
 
 /// A touch and what the policy says about it.
@@ -54,74 +59,101 @@ enum Why<'p> {
     WrongStore(Store),
     Unknown { spelled: Option<&'p str> },
     Denied,
+    DeniedBy(&'p Grant),
+}
+
+/// What is judged, for whom and when.
+#[derive(Clone, Copy)]
+pub(super) struct Judged<'a> {
+    pub(super) role: &'a str,
+    pub(super) store: Store,
+    pub(super) classification: &'a Classification,
+    pub(super) now: Timestamp,
+}
+
+/// What was found for whom something is allowed.
+pub(super) struct Allowed<'p> {
+    pub(super) role: &'p Arc<Role>,
+    /// The grant that allowed the first touch.
+    pub(super) rule: Option<GrantIndex>,
+    /// Why it would be refused, were the role's mode not `shadow`.
+    pub(super) shadow: Option<Refusal>,
 }
 
 impl super::Policy {
-    /// Allows, with the role and the grant that allowed the first touch, or refuses. Nothing is allocated
-    /// where the answer is yes.
-    pub(super) fn judge(
-        &self,
-        role: &str,
-        store: Store,
-        classification: &Classification,
-    ) -> Result<(&Arc<Role>, Option<GrantIndex>), Refusal> {
-        let Some(role) = self.roles.get(role) else {
-            return Err(no_role(role));
+    /// Allows, or refuses. Nothing is allocated where the answer is a plain yes.
+    pub(super) fn judge(&self, asked: Judged<'_>) -> Result<Allowed<'_>, Refusal> {
+        let Judged { store, now, .. } = asked;
+        let Some(role) = self.roles.get(asked.role) else {
+            return Err(no_role(asked.role));
         };
         let Some(objects) = self.stores.get(store) else {
             return Err(no_store(store));
         };
+        let classification = asked.classification;
         let functions = refused_functions(objects, &classification.functions);
         if !functions.is_empty() {
             return Err(forbidden(store, &functions));
         }
-        let scripts = refused_scripts(objects, &classification.scripts);
-        if !scripts.is_empty() {
-            return Err(unvouched(store, &scripts));
+        if classification.touches.is_empty() && !role.is_known_in(store, now) {
+            return self.or_shadow(role, nothing_granted(role, store), true);
         }
-        let Some(grants) = role.in_store(store) else {
-            if classification.touches.is_empty() {
-                return Err(nothing_granted(role, store));
-            }
-            return Err(self.refuse(role, store, objects, None, classification));
-        };
         let mut rule = None;
         for touch in &classification.touches {
-            match allowing(objects, grants, touch) {
-                Some(grant) => rule = rule.or(Some(grant)),
-                None => {
-                    return Err(self.refuse(role, store, objects, Some(grants), classification));
+            match role.allowance(store, objects, touch, now) {
+                Allowance::By(grant) => rule = rule.or(Some(grant)),
+                Allowance::DeniedBy(_) | Allowance::NotGranted => {
+                    let (refusal, may_pass) = self.refuse(role, objects, asked);
+                    return self.or_shadow(role, refusal, may_pass);
                 }
             }
         }
-        Ok((role, rule))
+        Ok(Allowed {
+            role,
+            rule,
+            shadow: None,
+        })
     }
 
-    pub(super) fn verdicts<'a>(
-        &'a self,
-        role: &str,
-        store: Store,
-        classification: &'a Classification,
-    ) -> Vec<TouchVerdict<'a>> {
-        let role = self.roles.get(role);
-        let grants = role.and_then(|role| role.in_store(store));
+    /// What becomes of a refusal: in shadow mode it is told, and the statement may pass where `may_pass`.
+    fn or_shadow<'p>(
+        &'p self,
+        role: &'p Arc<Role>,
+        refusal: Refusal,
+        may_pass: bool,
+    ) -> Result<Allowed<'p>, Refusal> {
+        match role.mode() {
+            Mode::Shadow if may_pass => Ok(Allowed {
+                role,
+                rule: None,
+                shadow: Some(refusal),
+            }),
+            Mode::Shadow | Mode::Enforce => Err(refusal),
+        }
+    }
+
+    pub(super) fn verdicts<'a>(&'a self, asked: Judged<'a>) -> Vec<TouchVerdict<'a>> {
+        let Judged { store, now, .. } = asked;
         let verdict = |touch| {
             let Some(objects) = self.stores.get(store) else {
                 return Verdict::Denied;
             };
-            let grant = grants
-                .and_then(|grants| allowing(objects, grants, touch))
-                .and_then(|at| role.and_then(|role| role.grant(at)));
-            match (grant, self.why(store, objects, grants, touch)) {
-                (Some(grant), _) => Verdict::Allowed(grant),
-                (None, Why::WrongStore(home)) => Verdict::WrongStore(home),
-                (None, Why::Unknown { spelled }) => Verdict::Unknown { spelled },
-                (None, Why::Denied) => Verdict::Denied,
+            let role = self.roles.get(asked.role);
+            let allowance = role.map(|role| role.allowance(store, objects, touch, now));
+            if let (Some(Allowance::By(at)), Some(role)) = (allowance, role)
+                && let Some(grant) = role.grant(at)
+            {
+                return Verdict::Allowed(grant);
+            }
+            match self.why(store, objects, role.map(Arc::as_ref), touch, now) {
+                Why::WrongStore(home) => Verdict::WrongStore(home),
+                Why::Unknown { spelled } => Verdict::Unknown { spelled },
+                Why::Denied => Verdict::Denied,
+                Why::DeniedBy(denial) => Verdict::DeniedBy(denial),
             }
         };
-        classification
-            .touches
-            .iter()
+        let touches = asked.classification.touches.iter();
+        touches
             .map(|touch| TouchVerdict {
                 touch,
                 verdict: verdict(touch),
@@ -147,10 +179,16 @@ impl super::Policy {
         &'p self,
         store: Store,
         objects: &'p StoreObjects,
-        grants: Option<&StoreGrants>,
+        role: Option<&'p Role>,
         touch: &Touch,
+        now: Timestamp,
     ) -> Why<'p> {
         let unknown = Why::Unknown { spelled: None };
+        if let Some(Allowance::DeniedBy(denial)) =
+            role.map(|role| role.allowance(store, objects, touch, now))
+        {
+            return Why::DeniedBy(denial);
+        }
         match (objects, &touch.object) {
             (StoreObjects::Named(named), Object::Named { namespace, name }) => {
                 let namespace = namespace.as_deref();
@@ -161,7 +199,7 @@ impl super::Policy {
                     return Why::WrongStore(home);
                 }
                 Why::Unknown {
-                    spelled: spelled(named, grants, name),
+                    spelled: spelled(store, named, role, name),
                 }
             }
             (StoreObjects::Keys(space), Object::Key(key)) => match space.patterns.key(key) {
@@ -198,20 +236,20 @@ impl super::Policy {
             })
     }
 
-    /// Tells why the statement as a whole is refused.
-    fn refuse(
-        &self,
-        role: &Role,
-        store: Store,
-        objects: &StoreObjects,
-        grants: Option<&StoreGrants>,
-        classification: &Classification,
-    ) -> Refusal {
-        let refused: Vec<(&Touch, Why<'_>)> = classification
+    /// Tells why the statement as a whole is refused, and whether it may pass in shadow mode: where nothing but
+    /// grants is missing, and what is not known is where the policy lists something.
+    fn refuse(&self, role: &Role, objects: &StoreObjects, asked: Judged<'_>) -> (Refusal, bool) {
+        let Judged { store, now, .. } = asked;
+        let is_refused = |touch: &&Touch| match role.allowance(store, objects, touch, now) {
+            Allowance::By(_) => false,
+            Allowance::DeniedBy(_) | Allowance::NotGranted => true,
+        };
+        let refused: Vec<(&Touch, Why<'_>)> = asked
+            .classification
             .touches
             .iter()
-            .filter(|touch| grants.is_none_or(|g| allowing(objects, g, touch).is_none()))
-            .map(|touch| (touch, self.why(store, objects, grants, touch)))
+            .filter(is_refused)
+            .map(|touch| (touch, self.why(store, objects, Some(role), touch, now)))
             .collect();
         let (code, lives_in) = leading(&refused);
         let mut problem = Problem::new(code, detail(role, store, code, &refused));
@@ -226,45 +264,36 @@ impl super::Policy {
                 break;
             }
         }
-        Refusal(problem)
+        let may_pass = refused.iter().all(|(touch, why)| match why {
+            Why::Denied | Why::DeniedBy(_) => true,
+            Why::WrongStore(_) => false,
+            Why::Unknown { .. } => is_among_listed(objects, &touch.object),
+        });
+        (Refusal(problem), may_pass)
     }
 }
 
-/// The grant that allows a touch.
-fn allowing(objects: &StoreObjects, grants: &StoreGrants, touch: &Touch) -> Option<GrantIndex> {
-    match (objects, grants, &touch.object) {
-        (
-            StoreObjects::Named(named),
-            StoreGrants::Named(grants),
-            Object::Named { namespace, name },
-        ) => {
-            let id = named.objects.find(namespace.as_deref(), name)?;
-            grants.find(id, touch.action)
+/// Whether an object that the policy does not list is where it lists others: not a server's own.
+fn is_among_listed(objects: &StoreObjects, object: &Object) -> bool {
+    match (objects, object) {
+        (StoreObjects::Named(named), Object::Named { namespace, .. }) => {
+            named.objects.has_namespace(namespace.as_deref())
         }
-        (StoreObjects::Keys(space), StoreGrants::Keys(grants), Object::Key(key)) => {
-            grants.key(space, touch.action, key)
-        }
-        (StoreObjects::Keys(space), StoreGrants::Keys(grants), Object::Keys(glob)) => {
-            grants.keys(space, touch.action, glob)
-        }
-        (StoreObjects::Named(_), StoreGrants::Named(_), Object::Key(_) | Object::Keys(_))
-        | (StoreObjects::Keys(_), StoreGrants::Keys(_), Object::Named { .. })
-        | (StoreObjects::Named(_), StoreGrants::Keys(_), _)
-        | (StoreObjects::Keys(_), StoreGrants::Named(_), _) => None,
+        (StoreObjects::Keys(_), Object::Key(_) | Object::Keys(_)) => true,
+        (StoreObjects::Named(_), Object::Key(_) | Object::Keys(_))
+        | (StoreObjects::Keys(_), Object::Named { .. }) => false,
     }
 }
 
 /// The known name that differs in case alone, told only to whom something is granted on it.
 fn spelled<'p>(
+    store: Store,
     named: &'p NamedObjects,
-    grants: Option<&StoreGrants>,
+    role: Option<&Role>,
     name: &str,
 ) -> Option<&'p str> {
     let (id, written) = named.in_other_case(name)?;
-    match grants? {
-        StoreGrants::Named(grants) if grants.any(id) => Some(written),
-        StoreGrants::Named(_) | StoreGrants::Keys(_) => None,
-    }
+    role?.knows(store, id).then_some(written)
 }
 
 /// Which of the functions that a statement calls the policy does not list.
@@ -303,7 +332,7 @@ fn leading(refused: &[(&Touch, Why<'_>)]) -> (Code, Option<Store>) {
         match why {
             Why::WrongStore(home) => return (Code::PolicyWrongStore, Some(*home)),
             Why::Unknown { .. } => code = Code::PolicyUnknownObject,
-            Why::Denied => {}
+            Why::Denied | Why::DeniedBy(_) => {}
         }
     }
     (code, None)
@@ -337,7 +366,7 @@ const fn code_of(why: Why<'_>) -> Code {
     match why {
         Why::WrongStore(_) => Code::PolicyWrongStore,
         Why::Unknown { .. } => Code::PolicyUnknownObject,
-        Why::Denied => Code::PolicyDenied,
+        Why::Denied | Why::DeniedBy(_) => Code::PolicyDenied,
     }
 }
 
@@ -375,6 +404,16 @@ fn sentence(role: &Role, store: Store, touch: &Touch, why: Why<'_>) -> String {
         ),
         (Why::Denied, Object::Keys(_)) => format!(
             "role `{}` is not granted `{}` on every key that `{object}` can match",
+            role.name(),
+            touch.action
+        ),
+        (Why::DeniedBy(_), Object::Named { .. } | Object::Key(_)) => format!(
+            "role `{}` is denied `{}` on `{object}` in {store}, whatever else it is granted",
+            role.name(),
+            touch.action
+        ),
+        (Why::DeniedBy(_), Object::Keys(_)) => format!(
+            "role `{}` is denied `{}` on keys that `{object}` can match",
             role.name(),
             touch.action
         ),

@@ -7,9 +7,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use crate::authenticate::Principal;
 use crate::error::{Problem, PublicError};
-use crate::operation::{Classification, Operation, Store};
+use crate::operation::{Object, Operation, Store};
 
 mod source;
 pub use source::{Place, PolicyFile, digest};
@@ -20,6 +22,9 @@ pub use fault::{Fault, PolicyFaults, Severity};
 mod raw;
 mod read;
 mod toml_tree;
+
+mod condition;
+mod hours;
 
 mod cases;
 pub use cases::{Case, CaseRequest, Expectation};
@@ -37,6 +42,9 @@ mod judge;
 pub use judge::{TouchVerdict, Verdict};
 
 use fault::Faults;
+use judge::Judged;
+use restrict::{Circumstances, Kept, Shadow};
+use rules::Bounds;
 use source::Sources;
 use stores::{PerStore, StoreObjects};
 
@@ -45,8 +53,33 @@ use stores::{PerStore, StoreObjects};
 pub struct Policy {
     stores: PerStore<Option<StoreObjects>>,
     roles: HashMap<String, Arc<Role>>,
+    mask_salt: MaskSalt,
     digest: String,
     warnings: Vec<Fault>,
+}
+
+/// What is hashed before a masked value. Who knows it can try values out, so that it does not print.
+#[derive(Default)]
+struct MaskSalt(String);
+
+impl MaskSalt {
+    fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for MaskSalt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MaskSalt(…)")
+    }
+}
+
+/// What [`Policy::explain`] is asked.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'a> {
+    pub caller: &'a Principal,
+    pub operation: &'a Operation,
+    pub now: Timestamp,
 }
 
 /// One `[rate_limits.NAME]` entry.
@@ -65,26 +98,78 @@ impl Policy {
     pub fn compile(files: &[PolicyFile]) -> Result<Self, PolicyFaults> {
         let sources = Sources::new(files);
         let mut faults = Faults::new(sources.clone());
-        let raw = read::read(&sources, files.len(), &mut faults);
+        let mut raw = read::read(&sources, files.len(), &mut faults);
         let stores = stores::compile(&raw.stores, &mut faults);
+        roles::warn_of_plain_hashes(&raw, &mut faults);
+        let mask_salt = raw.mask_salt.take().map(|salt| MaskSalt(salt.value));
         let roles = roles::compile(raw, &stores, &mut faults);
         Ok(Self {
             stores,
             roles,
+            mask_salt: mask_salt.unwrap_or_default(),
             digest: source::digest(files),
             warnings: faults.finish()?,
         })
     }
 
-    /// Judges one classified operation for one caller. The only place where a [`Permit`] is made.
-    pub fn decide(&self, caller: &Arc<Principal>, operation: Operation) -> Result<Permit, Refusal> {
-        let (role, rule) = self.judge(&caller.role, operation.store, &operation.classification)?;
+    /// Judges one classified operation for one caller, and makes it keep the rules of what it touches. The only
+    /// place where a [`Permit`] is made.
+    pub fn decide(
+        &self,
+        caller: &Arc<Principal>,
+        mut operation: Operation,
+        circumstances: &Circumstances<'_>,
+    ) -> Result<Permit, Refusal> {
+        let allowed = self.judge(Judged {
+            role: &caller.role,
+            store: operation.store,
+            classification: &operation.classification,
+            now: circumstances.now,
+        })?;
+        let Kept {
+            payload,
+            bounds,
+            shadow,
+        } = self.keep(&allowed, caller, &operation, circumstances)?;
+        let (role, rule) = (Arc::clone(allowed.role), allowed.rule);
+        if let Some(payload) = payload {
+            operation.payload = payload;
+        }
         Ok(Permit {
             operation,
             caller: Arc::clone(caller),
-            role: Arc::clone(role),
+            role,
             rule,
+            bounds,
+            shadow,
         })
+    }
+
+    /// Whether the grants allow what an operation is known to touch so far. More may be found to be touched before
+    /// it is decided.
+    pub fn allows(
+        &self,
+        caller: &Principal,
+        operation: &Operation,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        let asked = Judged {
+            role: &caller.role,
+            store: operation.store,
+            classification: &operation.classification,
+            now,
+        };
+        self.judge(asked).map(drop)
+    }
+
+    /// Whether a role has column rules or row filters in a SQL store, for which its columns must be known.
+    pub fn needs_columns(&self, role: &str, store: Store) -> bool {
+        match store {
+            Store::Postgres | Store::Mysql => {
+                self.roles.get(role).is_some_and(|role| role.hides(store))
+            }
+            Store::Mongodb | Store::Redis => false,
+        }
     }
 
     /// What an unqualified name means in `store`: its schema or database; `None` for Redis and for a store
@@ -167,6 +252,8 @@ pub struct Permit {
     caller: Arc<Principal>,
     role: Arc<Role>,
     rule: Option<roles::GrantIndex>,
+    bounds: Bounds,
+    shadow: Option<Shadow>,
 }
 
 impl Permit {
@@ -185,6 +272,16 @@ impl Permit {
     /// The grant that allowed the first touch; a statement that touches nothing has none.
     pub fn rule(&self) -> Option<&Grant> {
         self.role.grant(self.rule?)
+    }
+
+    /// How many rows it may bring and how long it may take.
+    pub const fn bounds(&self) -> Bounds {
+        self.bounds
+    }
+
+    /// What the role was spared because it is in shadow mode.
+    pub const fn shadow(&self) -> Option<&Shadow> {
+        self.shadow.as_ref()
     }
 
     /// The operation, given up by the permit.
@@ -206,6 +303,8 @@ impl Permit {
             operation,
             caller,
             rule: None,
+            bounds: Bounds::default(),
+            shadow: None,
         }
     }
 }
@@ -222,17 +321,42 @@ impl PublicError for Refusal {
 }
 
 impl Policy {
-    /// The verdict on every touch of `classification`, allowed or not, and the refusal that [`Self::decide`]
-    /// would give: for people and tests, not for the request's path.
+    /// The verdict on every touch of what was classified, allowed or not, and the refusal that [`Self::decide`]
+    /// would give, were no role in shadow mode: for people and tests, not for the request's path. Rules are checked as
+    /// far as that goes without the columns of tables.
     pub fn explain<'a>(
         &'a self,
-        role: &str,
-        store: Store,
-        classification: &'a Classification,
+        question: Question<'a>,
     ) -> (Vec<TouchVerdict<'a>>, Result<(), Refusal>) {
-        let verdicts = self.verdicts(role, store, classification);
-        let outcome = self.judge(role, store, classification).map(|_| ());
-        (verdicts, outcome)
+        let Question {
+            caller,
+            operation,
+            now,
+        } = question;
+        let asked = Judged {
+            role: &caller.role,
+            store: operation.store,
+            classification: &operation.classification,
+            now,
+        };
+        let outcome = self.judge(asked).and_then(|allowed| match allowed.shadow {
+            Some(refusal) => Err(refusal),
+            None => self.check_rules(allowed.role, caller, operation),
+        });
+        (self.verdicts(asked), outcome)
+    }
+
+    /// The grants whose rules hold wherever a role uses an object.
+    pub fn ruling<'p>(&'p self, role: &str, store: Store, object: &Object) -> Vec<&'p Grant> {
+        let (Some(role), Some(StoreObjects::Named(named)), Object::Named { namespace, name }) =
+            (self.roles.get(role), self.stores.get(store), object)
+        else {
+            return Vec::new();
+        };
+        let id = named.objects.find(namespace.as_deref(), name);
+        let demands = id.and_then(|id| role.demands(store).get(&id));
+        let grants = demands.map_or(&[][..], |demands| &demands.grants);
+        grants.iter().filter_map(|at| role.grant(*at)).collect()
     }
 }
 
@@ -242,3 +366,7 @@ mod compile_tests;
 mod decide_tests;
 #[cfg(test)]
 mod default_policy_tests;
+#[cfg(test)]
+mod rule_faults_tests;
+#[cfg(test)]
+mod rules_tests;

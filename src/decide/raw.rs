@@ -1,5 +1,6 @@
 //! The policy file as written: every value with its place, before names are looked up.
 
+use super::rules::Mode;
 use super::source::{Span, Written};
 use crate::operation::{Action, Store};
 
@@ -9,6 +10,9 @@ pub(super) struct RawPolicy {
     pub(super) stores: Vec<RawStore>,
     pub(super) roles: Vec<RawRole>,
     pub(super) rate_limits: Vec<RawRateLimit>,
+    /// `mode` of the policy as a whole, in whichever file it stands.
+    pub(super) mode: Option<Written<Mode>>,
+    pub(super) mask_salt: Option<Written<String>>,
 }
 
 /// One `[stores.NAME]`.
@@ -31,16 +35,35 @@ pub(super) struct RawRole {
     pub(super) name: Written<String>,
     pub(super) description: Option<String>,
     pub(super) rate_limit: Option<Written<String>>,
+    pub(super) mode: Option<Mode>,
+    pub(super) timeout_ms: Option<u32>,
     pub(super) grants: Vec<RawGrant>,
+    pub(super) denials: Vec<RawGrant>,
 }
 
-/// One `[[roles.NAME.grants]]`.
+/// One `[[roles.NAME.grants]]`, or one `[[roles.NAME.deny]]`, which has no rules.
 #[derive(Debug)]
 pub(super) struct RawGrant {
     pub(super) span: Span,
     pub(super) store: Store,
     pub(super) objects: Vec<Written<String>>,
     pub(super) actions: Vec<Action>,
+    pub(super) rules: RawRules,
+}
+
+/// What a grant demands beside its objects and actions. Each may be absent.
+#[derive(Debug, Default)]
+pub(super) struct RawRules {
+    pub(super) columns: Option<Written<Vec<Written<String>>>>,
+    pub(super) deny_columns: Option<Written<Vec<Written<String>>>>,
+    /// Columns and the names of their masks, in the order of the file.
+    pub(super) mask_columns: Option<Written<Vec<(Written<String>, Written<String>)>>>,
+    pub(super) rows: Option<Written<String>>,
+    pub(super) require_where: Option<Written<bool>>,
+    pub(super) max_rows: Option<Written<u32>>,
+    pub(super) timeout_ms: Option<Written<u32>>,
+    /// When the grant holds; always, where it says nothing.
+    pub(super) hours: Vec<Written<String>>,
 }
 
 /// One `[rate_limits.NAME]`.

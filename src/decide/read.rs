@@ -4,14 +4,20 @@ use toml::de::DeTable;
 
 use super::fault::{Faults, did_you_mean, nearest};
 use super::raw::{
-    RawGrant, RawPolicy, RawRateLimit, RawRole, RawStore, namespace_key, object_word, objects_key,
+    RawGrant, RawPolicy, RawRateLimit, RawRole, RawRules, RawStore, namespace_key, object_word,
+    objects_key,
 };
 use super::source::{Sources, Written};
 use super::toml_tree::{self, TableReader};
 use crate::operation::{Action, Store};
 
+mod rules;
+
 /// The version of the format that this build understands.
 pub(super) const POLICY_VERSION: u32 = 1;
+
+/// The keys of a grant, whatever its store, beside its rules.
+const OF_GRANT: [&str; 5] = ["store", "tables", "collections", "keys", "actions"];
 
 /// Longest period of a rate limit.
 const PERIOD_MS_MAX: u64 = 24 * 60 * 60 * 1000;
@@ -39,6 +45,7 @@ fn read_file(
 ) {
     let mut reader = TableReader::new(file, "the policy", 0..0, root.get_ref());
     version(&mut reader, faults);
+    rules::of_policy(&mut reader, policy, faults);
     for (name, table) in reader.named_tables("stores", faults) {
         match Store::parse(&name.value) {
             Some(store) => policy.stores.push(read_store(store, table, faults)),
@@ -140,39 +147,45 @@ fn read_role(
 ) -> RawRole {
     let description = table.string("description", "description = \"…\"", faults);
     let rate_limit = table.string("rate_limit", "rate_limit = \"NAME\"", faults);
+    let mode = rules::mode(&mut table, faults).map(|mode| mode.value);
+    let timeout_ms = table.positive("timeout_ms", "timeout_ms = 2000", faults);
     let header = format!("[[roles.{}.grants]]", name.value);
     let grants = table
         .tables("grants", "a grant", &header, faults)
         .into_iter()
         .filter_map(|grant| read_grant(grant, faults))
         .collect();
-    table.finish(faults, |key| match key {
-        "store" | "tables" | "collections" | "keys" | "actions" => {
-            Some(format!("put it under `{header}`"))
-        }
-        _ => None,
+    let denials = table
+        .tables(
+            "deny",
+            "a deny rule",
+            &format!("[[roles.{}.deny]]", name.value),
+            faults,
+        )
+        .into_iter()
+        .filter_map(|rule| read_denial(rule, faults))
+        .collect();
+    table.finish(faults, |key| {
+        let is_of_grant = OF_GRANT.contains(&key) || rules::KEYS.contains(&key);
+        is_of_grant.then(|| format!("put it under `{header}`"))
     });
     RawRole {
         name,
         description: description.map(|text| text.value),
         rate_limit,
+        mode,
+        timeout_ms: timeout_ms.map(|timeout| timeout.value),
         grants,
+        denials,
     }
 }
 
 fn read_grant(mut table: TableReader<'_, '_>, faults: &mut Faults) -> Option<RawGrant> {
-    let store = table.required("store", "store = \"mysql\"", faults);
-    let store = store.and_then(|name| {
-        let store = Store::parse(&name.value);
-        if store.is_none() {
-            unknown_store(&name, faults);
-        }
-        store
-    });
-    let Some(store) = store else {
+    let Some(store) = store_of_grant(&mut table, faults) else {
         // Without its store nothing else of a grant can be judged, but its keys are known ones.
-        ["tables", "collections", "keys", "actions"]
+        OF_GRANT
             .into_iter()
+            .chain(rules::KEYS)
             .for_each(|key| table.ignore(key));
         table.finish(faults, |_| None);
         return None;
@@ -182,9 +195,49 @@ fn read_grant(mut table: TableReader<'_, '_>, faults: &mut Faults) -> Option<Raw
         store,
         objects: granted_objects(store, &mut table, faults),
         actions: granted_actions(store, &mut table, faults),
+        rules: rules::of_grant(&mut table, faults),
     };
     table.finish(faults, |key| objects_key_hint(store, key));
     Some(grant)
+}
+
+/// A deny rule without actions denies all of them.
+fn read_denial(mut table: TableReader<'_, '_>, faults: &mut Faults) -> Option<RawGrant> {
+    let Some(store) = store_of_grant(&mut table, faults) else {
+        OF_GRANT.into_iter().for_each(|key| table.ignore(key));
+        table.finish(faults, |_| None);
+        return None;
+    };
+    let objects = granted_objects(store, &mut table, faults);
+    let actions = if table.has("actions") {
+        granted_actions(store, &mut table, faults)
+    } else {
+        Action::of(store).to_vec()
+    };
+    let denial = RawGrant {
+        span: table.span.clone(),
+        store,
+        objects,
+        actions,
+        rules: RawRules::default(),
+    };
+    table.finish(faults, |key| {
+        if rules::KEYS.contains(&key) {
+            Some("a deny rule has no rules of its own: put it into a grant".to_owned())
+        } else {
+            objects_key_hint(store, key)
+        }
+    });
+    Some(denial)
+}
+
+fn store_of_grant(table: &mut TableReader<'_, '_>, faults: &mut Faults) -> Option<Store> {
+    let name = table.required("store", "store = \"mysql\"", faults)?;
+    let store = Store::parse(&name.value);
+    if store.is_none() {
+        unknown_store(&name, faults);
+    }
+    store
 }
 
 fn granted_objects(

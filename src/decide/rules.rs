@@ -25,6 +25,28 @@ impl TableRules {
         *self == Self::default()
     }
 
+    /// Adds the rules of another grant.
+    pub fn add(&mut self, other: Self) {
+        self.columns = match (self.columns.take(), other.columns) {
+            (Some(own), Some(other)) => Some(&own & &other),
+            (own, other) => own.or(other),
+        };
+        self.denied.extend(other.denied);
+        for (column, mask) in other.masked {
+            let kept = self.masked.entry(column).or_insert(mask);
+            if *kept != mask {
+                // Two masks have nothing in common but this.
+                *kept = Mask::Null;
+            }
+        }
+        for condition in other.rows {
+            if !self.rows.contains(&condition) {
+                self.rows.push(condition);
+            }
+        }
+        self.requires_where |= other.requires_where;
+    }
+
     /// Whether a column may be named at all; `false` for those not in `columns`, and the denied.
     pub fn may_name(&self, column: &str) -> bool {
         let listed = self
@@ -43,6 +65,50 @@ impl TableRules {
     }
 }
 
+/// Whether a policy, or one role's part of it, is in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// What is not granted is refused.
+    #[default]
+    Enforce,
+    /// What is not granted is recorded and let through. A statement for the wrong store, or one that is never
+    /// allowed, is refused all the same.
+    Shadow,
+}
+
+impl Mode {
+    pub const ALL: [Self; 2] = [Self::Enforce, Self::Shadow];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Shadow => "shadow",
+        }
+    }
+}
+
+/// Bounds of one request that its role and grants set; the most restrictive holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Bounds {
+    pub rows_max: Option<u64>,
+    pub timeout_ms: Option<u64>,
+}
+
+impl Bounds {
+    /// Both together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let least = |one: Option<u64>, two: Option<u64>| match (one, two) {
+            (Some(one), Some(two)) => Some(one.min(two)),
+            (one, two) => one.or(two),
+        };
+        Self {
+            rows_max: least(self.rows_max, other.rows_max),
+            timeout_ms: least(self.timeout_ms, other.timeout_ms),
+        }
+    }
+}
+
 /// What is seen in place of a masked column's value. NULL stays NULL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mask {
@@ -52,6 +118,18 @@ pub enum Mask {
     Hash,
     /// `****`, and the last four characters of a value of more than eight.
     Partial,
+}
+
+impl Mask {
+    pub const ALL: [Self; 3] = [Self::Null, Self::Hash, Self::Partial];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Hash => "hash",
+            Self::Partial => "partial",
+        }
+    }
 }
 
 /// A row filter: `user_id = :caller.user_id AND status IN ('open', 'paid')`. It compares columns with constants
@@ -73,6 +151,21 @@ pub enum Condition {
     IsNull {
         column: Box<str>,
     },
+}
+
+impl Condition {
+    /// Every column that the condition compares.
+    pub fn columns(&self) -> Vec<&str> {
+        match self {
+            Self::All(conditions) | Self::Any(conditions) => {
+                conditions.iter().flat_map(Self::columns).collect()
+            }
+            Self::Not(condition) => condition.columns(),
+            Self::Compare { column, .. } | Self::In { column, .. } | Self::IsNull { column } => {
+                vec![&**column]
+            }
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,6 +196,17 @@ pub enum Attribute {
 }
 
 impl Attribute {
+    pub const ALL: [Self; 3] = [Self::UserId, Self::KeyId, Self::Role];
+
+    /// As a policy writes it after `:caller.`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::UserId => "user_id",
+            Self::KeyId => "key_id",
+            Self::Role => "role",
+        }
+    }
+
     /// `None` where the key belongs to no user: then no row meets the condition.
     pub fn of(self, caller: &Principal) -> Option<&str> {
         match self {

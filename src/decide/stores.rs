@@ -126,6 +126,18 @@ impl Names {
         }
     }
 
+    /// Every name.
+    pub(super) fn ids(&self) -> impl Iterator<Item = ObjectId> {
+        (0..self.count).map(ObjectId)
+    }
+
+    /// Whether names are listed in a namespace.
+    pub(super) fn has_namespace(&self, namespace: Option<&str>) -> bool {
+        namespace.is_none_or(|namespace| {
+            namespace == self.default_namespace || self.other.contains_key(namespace)
+        })
+    }
+
     /// Adds a name; `None` where it is there already.
     fn insert(&mut self, namespace: Option<&str>, name: &str) -> Option<ObjectId> {
         if self.find(namespace, name).is_some() {

@@ -81,13 +81,20 @@ impl<'t, 'i> TableReader<'t, 'i> {
 
     /// Takes `true` or `false`.
     pub(super) fn boolean(&mut self, key: &'static str, faults: &mut Faults) -> Option<bool> {
+        self.flag(key, faults).map(|flag| flag.value)
+    }
+
+    /// Takes `true` or `false` with its place.
+    pub(super) fn flag(&mut self, key: &'static str, faults: &mut Faults) -> Option<Written<bool>> {
         let value = self.take(key)?;
-        let found = value.get_ref().as_bool();
-        if found.is_none() {
-            let example = format!("{key} = true");
-            wrong_type(&span_of(self.file, value), key, value, &example, faults);
+        let span = span_of(self.file, value);
+        match value.get_ref().as_bool() {
+            Some(value) => Some(Written { value, span }),
+            None => {
+                wrong_type(&span, key, value, &format!("{key} = true"), faults);
+                None
+            }
         }
-        found
     }
 
     /// Takes a value of any type.
@@ -120,6 +127,52 @@ impl<'t, 'i> TableReader<'t, 'i> {
             value: strings,
             span,
         })
+    }
+
+    /// Takes a string, or an array of them.
+    pub(super) fn one_or_more(
+        &mut self,
+        key: &'static str,
+        example: &str,
+        faults: &mut Faults,
+    ) -> Vec<Written<String>> {
+        if self
+            .table
+            .get(key)
+            .is_some_and(|value| value.get_ref().is_str())
+        {
+            return self.string(key, example, faults).into_iter().collect();
+        }
+        let list = self.strings(key, example, faults);
+        list.map(|list| list.value).unwrap_or_default()
+    }
+
+    /// Takes a table of strings, such as `{ email = "partial" }`, in the order of the file.
+    pub(super) fn string_table(
+        &mut self,
+        key: &'static str,
+        example: &str,
+        faults: &mut Faults,
+    ) -> Option<Written<Vec<(Written<String>, Written<String>)>>> {
+        let file = self.file;
+        let value = self.take(key)?;
+        let span = span_of(file, value);
+        let Some(table) = value.get_ref().as_table() else {
+            wrong_type(&span, key, value, example, faults);
+            return None;
+        };
+        let mut pairs = Vec::new();
+        for (name, value) in table {
+            let name = Written {
+                value: name.get_ref().clone().into_owned(),
+                span: span_of(file, name),
+            };
+            if let Some(value) = string_of(file, &name.value, value, example, faults) {
+                pairs.push((name, value));
+            }
+        }
+        pairs.sort_by_key(|(name, _)| name.span.range.start);
+        Some(Written { value: pairs, span })
     }
 
     /// Takes a whole number from 1 to `u32::MAX`.

@@ -85,6 +85,8 @@ pub(super) struct Kept {
 }
 
 impl RowSink for Kept {
+    fn limit_rows(&mut self, _rows_max: u64) {}
+
     fn columns(&mut self, columns: &[Column]) -> Result<(), SinkError> {
         self.columns = columns
             .iter()

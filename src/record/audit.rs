@@ -23,17 +23,18 @@ const BATCH_ROWS_MAX: usize = 500;
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 const INSERT: &str = "INSERT INTO audit_logs
-    (occurred_at, user_id, key_id, role, action, resource_type, store, objects, decision, code, request_id)
-    SELECT to_timestamp(e.at), e.user_id, e.key_id, e.role, e.action, 'request', e.store,
+    (occurred_at, user_id, key_id, role, action, resource_type, store, objects, kind, code, request_id)
+    SELECT to_timestamp(e.at), e.user_id, e.key_id, e.role, e.action, e.kind, e.store,
         CASE WHEN e.objects = '' THEN '{}' ELSE string_to_array(e.objects, chr(31)) END,
-        'deny', e.code, e.request_id
+        CASE e.kind WHEN 'shadow' THEN 'allow' ELSE 'deny' END, e.code, e.request_id
     FROM unnest($1::float8[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
-        $8::text[], $9::text[]) AS e(at, user_id, key_id, role, action, store, objects, code, request_id)";
+        $8::text[], $9::text[], $10::text[])
+        AS e(at, user_id, key_id, role, action, store, objects, kind, code, request_id)";
 
 /// Separates the objects of one event inside a text array's element (ASCII unit separator).
 const OBJECT_SEPARATOR: &str = "\u{1f}";
 
-/// One refusal. Holds no value of a statement.
+/// One refusal, or one that shadow mode let through. Holds no value of a statement.
 #[derive(Debug, Clone, Default)]
 pub struct Refused {
     /// Seconds since the Unix epoch.
@@ -45,6 +46,8 @@ pub struct Refused {
     pub action: &'static str,
     pub store: Option<&'static str>,
     pub objects: Vec<String>,
+    /// `request`, or `shadow` where it was let through.
+    pub kind: &'static str,
     pub code: &'static str,
     pub request_id: String,
 }
@@ -126,9 +129,10 @@ impl Writer {
         let role = column(|event| event.role.as_deref());
         let action = column(|event| Some(event.action));
         let store = column(|event| event.store);
+        let kind = column(|event| Some(event.kind));
         let code = column(|event| Some(event.code));
         let request_id = column(|event| Some(&event.request_id));
-        let columns: [&(dyn ToSql + Sync); 9] = [
+        let columns: [&(dyn ToSql + Sync); 10] = [
             &at,
             &user_id,
             &key_id,
@@ -136,6 +140,7 @@ impl Writer {
             &action,
             &store,
             &objects,
+            &kind,
             &code,
             &request_id,
         ];

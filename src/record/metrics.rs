@@ -217,6 +217,13 @@ impl Metrics {
         }
     }
 
+    /// Counts what shadow mode let through: `code` is what it would have been refused with, `None` where its columns
+    /// or rows would have been restricted.
+    pub fn count_shadow(&self, store: Store, code: Option<Code>) {
+        let labels = [store.as_str(), "shadow", code.map_or("ok", Code::as_str)];
+        self.decisions.with_label_values(&labels).inc();
+    }
+
     pub fn count_auth(&self, refused: Option<Code>) {
         match refused {
             None => self.auth_ok.inc(),

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use crate::authenticate::Principal;
+use crate::decide::restrict::Shadow;
 use crate::error::{Code, Problem, PublicError};
 use crate::gate::Request;
 use crate::limit::Quota;
@@ -43,6 +44,8 @@ pub struct Record<'r> {
     stage: Instant,
     execution: Option<Duration>,
     pub quota: Option<Quota>,
+    /// What the caller's role was spared because it is in shadow mode.
+    pub shadow: Option<Shadow>,
     /// The failing stage's own words, for the log alone.
     cause: Option<String>,
 }
@@ -62,6 +65,7 @@ impl<'r> Record<'r> {
             stage: now,
             execution: None,
             quota: None,
+            shadow: None,
             cause: None,
         }
     }
@@ -138,8 +142,18 @@ impl<'r> Record<'r> {
         if !is_refusal(problem.code) {
             return None;
         }
+        Some(self.event("request", problem.code.as_str()))
+    }
+
+    /// The audit row of what shadow mode let through.
+    pub fn spared(&self) -> Option<Refused> {
+        let code = self.shadow.as_ref()?.code();
+        Some(self.event("shadow", code.map_or("ok", Code::as_str)))
+    }
+
+    fn event(&self, kind: &'static str, code: &'static str) -> Refused {
         let caller = self.caller.as_deref();
-        Some(Refused {
+        Refused {
             at: Timestamp::now().as_microsecond() as f64 / 1e6,
             user_id: caller.and_then(|caller| caller.user_id.clone()),
             key_id: caller.map(|caller| caller.key_id.clone()),
@@ -147,9 +161,10 @@ impl<'r> Record<'r> {
             action: self.action,
             store: self.store.map(Store::as_str),
             objects: self.objects(),
-            code: problem.code.as_str(),
+            kind,
+            code,
             request_id: self.request_id.to_owned(),
-        })
+        }
     }
 }
 
@@ -206,6 +221,14 @@ const fn is_refusal(code: Code) -> bool {
     }
 }
 
+/// What shadow mode let through, for the log.
+fn told(shadow: &Shadow) -> String {
+    match shadow {
+        Shadow::Refused(refusal) => clip(refusal.to_string(), CAUSE_BYTES_MAX),
+        Shadow::Restricted => "column rules or row filters would apply".into(),
+    }
+}
+
 /// One structured line a request, without values.
 pub fn request_log(record: &Record<'_>, problem: Option<&Problem>) {
     if !tracing::enabled!(tracing::Level::INFO) {
@@ -223,6 +246,7 @@ pub fn request_log(record: &Record<'_>, problem: Option<&Problem>) {
         objects = ?record.objects(),
         code = problem.map_or("ok", |problem| problem.code.as_str()),
         cause = record.cause.as_deref(),
+        shadow = record.shadow.as_ref().map(told),
         total_us = micros(record.began.elapsed()),
         store_us = record.execution.map(micros),
         "request"

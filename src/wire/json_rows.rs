@@ -145,9 +145,14 @@ fn array(out: &mut Vec<u8>, values: &[Value<'_>], numbers: NumberForm) {
 }
 
 impl RowSink for JsonRows {
-    fn columns(&mut self, shown: &[Column]) -> Result<(), SinkError> {
-        let mut names = HashSet::with_capacity(shown.len());
-        for column in shown {
+    fn limit_rows(&mut self, rows_max: u64) {
+        self.form.rows_max = self.form.rows_max.min(rows_max);
+    }
+
+    fn columns(&mut self, columns: &[Column]) -> Result<(), SinkError> {
+        let mut names = HashSet::with_capacity(columns.len());
+        self.out.extend_from_slice(b"{\"columns\":[");
+        for (place, column) in columns.iter().enumerate() {
             if !names.insert(&column.name) && self.form.rows == RowForm::Objects {
                 return Err(SinkError::DuplicateColumn(column.name.clone()));
             }

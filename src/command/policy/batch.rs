@@ -1,6 +1,6 @@
 //! `bulkhead policy explain --policy PATH --batch`: a JSON line in, a JSON line out, in the same order.
 //!
-//! In: `{"id", "role", "store", "request" or "request_b64", "session"?: bool}`. `request` is SQL text, a command
+//! In: `{"id", "role", "store", "request" or "request_b64", "user_id"?, "session"?: bool}`. `request` is SQL text, a command
 //! document (Extended JSON) or a command (an array of strings); `request_b64`, which wins where both are there,
 //! is the exact bytes: SQL, BSON, or a Redis command in its protocol. Out: `{"id", "decision", "code",
 //! "touches", "detail"}`; `code` is null where the decision is `allow`. A line that cannot be judged is denied.
@@ -10,14 +10,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::report::json_line;
-use super::request::{Body, classify};
+use super::request::{Body, caller, classify};
 use super::{Exit, report};
 use crate::classify::Session;
-use crate::decide::{Policy, Verdict};
+use crate::decide::{Policy, Question, Verdict};
 use crate::error::{Code, Problem};
 use crate::operation::{Classification, Store};
 
@@ -37,6 +38,8 @@ struct Line<'l> {
     request: Option<&'l RawValue>,
     #[serde(borrow)]
     request_b64: Option<&'l RawValue>,
+    #[serde(borrow)]
+    user_id: Option<&'l RawValue>,
     #[serde(borrow)]
     session: Option<&'l RawValue>,
 }
@@ -135,7 +138,7 @@ fn judge<'l>(policy: &Policy, line: &Line<'l>) -> Result<Answer<'l>, Problem> {
         Some(session) if field("session", Some(session))? => Session::Own,
         Some(_) | None => Session::Shared,
     };
-    let classification = match (present(line.request_b64), present(line.request)) {
+    let operation = match (present(line.request_b64), present(line.request)) {
         (Some(base64), _) => {
             let base64: String = field("request_b64", Some(base64))?;
             let bytes = BASE64
@@ -146,7 +149,16 @@ fn judge<'l>(policy: &Policy, line: &Line<'l>) -> Result<Answer<'l>, Problem> {
         (None, Some(request)) => classify(policy, store, Body::Json(request.get()), session)?,
         (None, None) => return Err(invalid("the line has no `request`")),
     };
-    let (verdicts, outcome) = policy.explain(&role, store, &classification);
+    let user_id: Option<String> = match present(line.user_id) {
+        Some(user) => Some(field("user_id", Some(user))?),
+        None => None,
+    };
+    let caller = caller(&role, user_id.as_deref());
+    let (verdicts, outcome) = policy.explain(Question {
+        caller: &caller,
+        operation: &operation,
+        now: Timestamp::now(),
+    });
     let (code, detail) = match outcome {
         Ok(()) => (None, allowed(&verdicts)),
         Err(refusal) => (Some(refusal.0.code.as_str()), refusal.0.detail),
@@ -155,7 +167,7 @@ fn judge<'l>(policy: &Policy, line: &Line<'l>) -> Result<Answer<'l>, Problem> {
         id: line.id,
         decision: if code.is_none() { "allow" } else { "deny" },
         code,
-        touches: touches(&classification),
+        touches: touches(&operation.classification),
         detail,
     })
 }

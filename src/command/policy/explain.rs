@@ -3,16 +3,19 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::report::{self, PlaceJson};
-use super::request::{Body, classify};
+use super::request::{Body, caller, classify};
 use super::{Exit, ExplainArgs, Format};
 use crate::classify::{STATEMENT_BYTES_MAX, Session};
-use crate::decide::{Policy, TouchVerdict, Verdict};
+use crate::decide::rules::Mode;
+use crate::decide::{Grant, Policy, Question, TouchVerdict, Verdict};
 use crate::error::Problem;
-use crate::operation::{Action, Classification, Object, Store};
+use crate::operation::{Action, Object, Operation, Payload, Store};
 
 pub(super) fn run(
     policy: &Policy,
@@ -43,15 +46,30 @@ pub(super) fn run(
     } else {
         Session::Shared
     };
-    let (classification, unclassified) = match classify(policy, store, body, session) {
-        Ok(classification) => (classification, None),
-        Err(problem) => (Classification::default(), Some(problem)),
+    let caller = caller(role, args.user_id.as_deref());
+    let (operation, unclassified) = match classify(policy, store, body, session) {
+        Ok(operation) => (operation, None),
+        Err(problem) => (nothing(store), Some(problem)),
     };
-    let (verdicts, outcome) = policy.explain(role, store, &classification);
+    let (verdicts, outcome) = policy.explain(Question {
+        caller: &caller,
+        operation: &operation,
+        now: Timestamp::now(),
+    });
+    let mut rules: Vec<(&Object, &Grant)> = Vec::new();
+    for touch in &operation.classification.touches {
+        let ruling = policy.ruling(role, store, &touch.object).into_iter();
+        rules.extend(ruling.map(|grant| (&touch.object, grant)));
+    }
+    rules.dedup_by_key(|(object, grant)| (*object, grant.place()));
     let decision = Decision {
         role,
         store,
         verdicts,
+        rules,
+        is_shadow: policy
+            .role(role)
+            .is_some_and(|role| role.mode() == Mode::Shadow),
         refusal: unclassified.or(outcome.err().map(|refusal| refusal.0)),
     };
     match args.format {
@@ -63,6 +81,15 @@ pub(super) fn run(
     } else {
         Exit::No
     })
+}
+
+/// The operation of a request that could not be classified.
+fn nothing(store: Store) -> Operation {
+    Operation {
+        store,
+        classification: Arc::default(),
+        payload: Payload::Sql("".into()),
+    }
 }
 
 /// Reads one byte more than a classifier would take, so that the classifier says that it is too large.
@@ -79,6 +106,9 @@ struct Decision<'a> {
     role: &'a str,
     store: Store,
     verdicts: Vec<TouchVerdict<'a>>,
+    /// The grants whose rules hold where an object is used.
+    rules: Vec<(&'a Object, &'a Grant)>,
+    is_shadow: bool,
     refusal: Option<Problem>,
 }
 
@@ -91,6 +121,9 @@ impl Decision<'_> {
             ),
             Some(problem) => format!("deny: {}\n  {}\n", problem.code.as_str(), problem.detail),
         };
+        if self.is_shadow {
+            text += "  the role is in shadow mode: what only lacks a grant is recorded and let through\n";
+        }
         if self.verdicts.is_empty() && self.refusal.is_none() {
             text += "  it touches nothing, and the role is granted something in this store\n";
         }
@@ -103,6 +136,7 @@ impl Decision<'_> {
                 Verdict::WrongStore(home) => format!("lives in {home}"),
                 Verdict::Unknown { .. } => "lives nowhere".to_owned(),
                 Verdict::Denied => "not granted".to_owned(),
+                Verdict::DeniedBy(rule) => format!("denied at {}", report::rule(rule)),
             };
             // Writing to a string cannot fail.
             let _ = writeln!(
@@ -110,6 +144,17 @@ impl Decision<'_> {
                 "  {:<7} {}: {verdict}",
                 touch.action.as_str(),
                 touch.object
+            );
+        }
+        if !self.rules.is_empty() {
+            text += "\nrules\n";
+        }
+        for (object, grant) in &self.rules {
+            let _ = writeln!(
+                text,
+                "  {object}: {} at {}",
+                grant.rules_in_words(),
+                report::rule(grant)
             );
         }
         let missing = self.missing_grants();
@@ -134,7 +179,13 @@ impl Decision<'_> {
                         .or_default()
                         .push(touch.action);
                 }
-                (Verdict::Allowed(_) | Verdict::WrongStore(_) | Verdict::Unknown { .. }, _) => {}
+                (
+                    Verdict::Allowed(_)
+                    | Verdict::WrongStore(_)
+                    | Verdict::Unknown { .. }
+                    | Verdict::DeniedBy(_),
+                    _,
+                ) => {}
             }
         }
         let key = match self.store {
@@ -165,10 +216,20 @@ impl Decision<'_> {
             "role": self.role,
             "store": self.store.as_str(),
             "touches": touches,
+            "rules": self.rules.iter().map(rule_json).collect::<Vec<_>>(),
+            "mode": if self.is_shadow { Mode::Shadow } else { Mode::Enforce }.as_str(),
             "missing_grants": self.missing_grants(),
             "policy_digest": policy.digest(),
         })
     }
+}
+
+fn rule_json((object, grant): &(&Object, &Grant)) -> Value {
+    json!({
+        "object": object.to_string(),
+        "demands": grant.rules_in_words(),
+        "rule": PlaceJson::from(grant.place()),
+    })
 }
 
 fn touch_json(TouchVerdict { touch, verdict }: &TouchVerdict<'_>) -> Value {
@@ -177,6 +238,7 @@ fn touch_json(TouchVerdict { touch, verdict }: &TouchVerdict<'_>) -> Value {
         Verdict::WrongStore(_) => ("wrong_store", None),
         Verdict::Unknown { .. } => ("unknown_object", None),
         Verdict::Denied => ("denied", None),
+        Verdict::DeniedBy(rule) => ("denied_by", Some(PlaceJson::from(rule.place()))),
     };
     json!({
         "object": touch.object.to_string(),

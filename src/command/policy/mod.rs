@@ -58,8 +58,11 @@ pub struct ExplainArgs {
     /// Judge as on a connection of the caller's own, where transaction control is legal
     #[arg(long)]
     session: bool,
+    /// The user to whom the caller's key belongs, for row filters.
+    #[arg(long)]
+    user_id: Option<String>,
     /// Judge JSON lines from standard input, a JSON line each
-    #[arg(long, conflicts_with_all = ["role", "store", "session", "request"])]
+    #[arg(long, conflicts_with_all = ["role", "store", "session", "user_id", "request"])]
     batch: bool,
     #[arg(long, value_enum, default_value_t)]
     format: Format,

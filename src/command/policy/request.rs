@@ -4,10 +4,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bson::raw::{CStr, RawDocument, RawDocumentBuf};
 
-use crate::classify::{Session, mongodb, mysql, postgres, redis};
+use crate::authenticate::Principal;
+use crate::classify::{Refusal, Session, mongodb, mysql, postgres, redis};
 use crate::decide::Policy;
 use crate::error::{Code, Problem, PublicError as _};
-use crate::operation::{Classification, Store};
+use crate::operation::{Operation, Payload, Store};
 use crate::wire::extended_json::parse_extended_json;
 
 /// Most arguments that the length line of a command in Redis' protocol may announce (the server's own limit).
@@ -30,17 +31,55 @@ pub(super) fn classify(
     store: Store,
     body: Body<'_>,
     session: Session,
-) -> Result<Classification, Problem> {
-    match store {
-        Store::Postgres => postgres::classify(&sql(body)?, session),
-        Store::Mysql => mysql::classify(&sql(body)?, session),
+) -> Result<Operation, Problem> {
+    let problem = |refusal: Refusal| refusal.problem();
+    let (classification, payload) = match store {
+        Store::Postgres | Store::Mysql => {
+            let text = sql(body)?;
+            let classified = match store {
+                Store::Mysql => mysql::classify(&text, session),
+                Store::Postgres | Store::Mongodb | Store::Redis => {
+                    postgres::classify(&text, session)
+                }
+            };
+            let classification = classified.map_err(problem)?;
+            let sent = classification.rewritten.clone().unwrap_or(text);
+            (classification, Payload::Sql(sent.into()))
+        }
         Store::Mongodb => {
             let (document, database) = mongodb_command(policy, body)?;
-            mongodb::classify(document.as_bytes(), &database, session)
+            let document = document.into_bytes();
+            let classification =
+                mongodb::classify(&document, &database, session).map_err(problem)?;
+            (classification, Payload::Mongodb { database, document })
         }
-        Store::Redis => redis::classify(&redis_command(body)?, session),
+        Store::Redis => {
+            let command = redis_command(body)?;
+            let classification = redis::classify(&command, session).map_err(problem)?;
+            let commands = vec![command];
+            (
+                classification,
+                Payload::Redis {
+                    commands,
+                    atomic: false,
+                },
+            )
+        }
+    };
+    Ok(Operation {
+        store,
+        classification: classification.into(),
+        payload,
+    })
+}
+
+/// Who asks, where nobody does.
+pub(super) fn caller(role: &str, user_id: Option<&str>) -> Principal {
+    Principal {
+        key_id: "explain".to_owned(),
+        user_id: user_id.map(str::to_owned),
+        role: role.to_owned(),
     }
-    .map_err(|refusal| refusal.problem())
 }
 
 fn invalid(detail: impl Into<String>) -> Problem {

@@ -2,14 +2,15 @@
 
 use std::io::{self, Write};
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::load::{read_all, test_files};
 use super::report::{self, PlaceJson};
-use super::request::{Body, classify};
+use super::request::{Body, caller, classify};
 use super::{Exit, Format, LoadFault, TestArgs, load};
 use crate::classify::Session;
-use crate::decide::{Case, CaseRequest, Expectation, Policy};
+use crate::decide::{Case, CaseRequest, Expectation, Policy, Question};
 use crate::error::{Code, Problem};
 
 pub(super) fn run(
@@ -69,8 +70,12 @@ fn judge(policy: &Policy, case: &Case) -> Option<Problem> {
     };
     match classify(policy, case.store, body, session) {
         Err(problem) => Some(problem),
-        Ok(classification) => {
-            let (_, outcome) = policy.explain(&case.role, case.store, &classification);
+        Ok(operation) => {
+            let (_, outcome) = policy.explain(Question {
+                caller: &caller(&case.role, case.user_id.as_deref()),
+                operation: &operation,
+                now: case.at.unwrap_or_else(Timestamp::now),
+            });
             outcome.err().map(|refusal| refusal.0)
         }
     }

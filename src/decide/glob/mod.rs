@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+mod meet;
 mod read;
 mod strict;
 

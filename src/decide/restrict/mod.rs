@@ -10,8 +10,13 @@ use super::rules::TableRules;
 use crate::authenticate::Principal;
 use crate::operation::Object;
 
+mod apply;
+pub mod mongodb;
 pub mod mysql;
 pub mod postgres;
+
+pub(super) use apply::Kept;
+pub use apply::{Circumstances, NoColumns, Shadow};
 
 /// The rules that one statement must keep. Exists only where a touched table has some.
 #[derive(Debug, Clone)]
@@ -34,7 +39,7 @@ pub struct Column {
 }
 
 /// The columns of a store's tables, in their order.
-pub trait Columns {
+pub trait Columns: Send + Sync {
     /// `None` where the table is not known (yet).
     fn of(&self, namespace: &str, table: &str) -> Option<Arc<[Column]>>;
 

@@ -3,10 +3,14 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::{EVERY_OBJECT, Grant, GrantIndex, KeyGrants, NamedGrants, Role, StoreGrants};
+use super::{
+    EVERY_OBJECT, GrantIndex, KeyGrants, NamedGrants, Role, StoreGrants, TimedGrant, demands,
+    denials,
+};
 use crate::decide::RateLimit;
 use crate::decide::fault::{Faults, did_you_mean, nearest};
 use crate::decide::raw::{RawGrant, RawPolicy, RawRateLimit, RawRole, object_word, objects_key};
+use crate::decide::rules::{Bounds, Mode};
 use crate::decide::source::{Place, Written};
 use crate::decide::stores::{KeySpace, NamedObjects, PerStore, StoreObjects, glob, split};
 use crate::operation::Store;
@@ -18,6 +22,7 @@ pub(in crate::decide) fn compile(
     faults: &mut Faults,
 ) -> HashMap<String, Arc<Role>> {
     let limits = rate_limits(&raw.rate_limits, faults);
+    let mode = raw.mode.as_ref().map(|mode| mode.value).unwrap_or_default();
     let mut first: HashMap<String, Place> = HashMap::new();
     let mut roles = HashMap::new();
     let mut used: HashSet<String> = HashSet::new();
@@ -32,7 +37,7 @@ pub(in crate::decide) fn compile(
         }
         first.insert(role.name.value.clone(), place);
         used.extend(role.rate_limit.iter().map(|limit| limit.value.clone()));
-        let compiled = compile_role(role, stores, &limits, faults);
+        let compiled = compile_role(role, mode, stores, &limits, faults);
         roles.insert(compiled.name.clone(), Arc::new(compiled));
     }
     for limit in &raw.rate_limits {
@@ -78,6 +83,7 @@ fn rate_limits(raw: &[RawRateLimit], faults: &mut Faults) -> HashMap<String, Arc
 
 fn compile_role(
     raw: RawRole,
+    mode: Mode,
     stores: &PerStore<Option<StoreObjects>>,
     limits: &HashMap<String, Arc<RateLimit>>,
     faults: &mut Faults,
@@ -104,56 +110,82 @@ fn compile_role(
         );
         faults.warning(&raw.name.span, message, help);
     }
+    let bounds = Bounds {
+        timeout_ms: raw.timeout_ms.map(u64::from),
+        ..Bounds::default()
+    };
     let mut role = Role {
         name: raw.name.value,
         description: raw.description,
         rate_limit,
-        grants: Vec::new(),
-        index: PerStore::default(),
+        mode: raw.mode.unwrap_or(mode),
+        bounds,
+        ..Role::default()
     };
-    for grant in raw.grants {
+    for grant in &raw.grants {
         add_grant(&mut role, grant, stores, faults);
+    }
+    demands::collect(&mut role, &raw.grants, stores, faults);
+    for denial in &raw.denials {
+        denials::add(&mut role, denial, stores, faults);
     }
     role
 }
 
 fn add_grant(
     role: &mut Role,
-    raw: RawGrant,
+    raw: &RawGrant,
     stores: &PerStore<Option<StoreObjects>>,
     faults: &mut Faults,
 ) {
     let store = raw.store;
     let at = GrantIndex(u32::try_from(role.grants.len()).unwrap_or(u32::MAX));
-    match stores.get(store) {
-        None => {
-            let message = format!("a grant on {store}, where nothing lives");
-            let help = format!("add `[stores.{store}]` with its `{}`", objects_key(store));
-            faults.error(&raw.span, message, help);
+    let Some(objects) = stores.get(store) else {
+        nothing_lives(raw, "a grant", faults);
+        role.grants.push(demands::grant(raw, faults));
+        return;
+    };
+    let is_timed = !raw.rules.hours.is_empty();
+    let mut index = if is_timed {
+        StoreGrants::in_place_of(None, objects)
+    } else {
+        StoreGrants::in_place_of(role.index.get_mut(store).take(), objects)
+    };
+    match (&mut index, objects) {
+        (StoreGrants::Named(own), StoreObjects::Named(named)) => {
+            grant_names(own, at, raw, named, stores, faults);
         }
-        Some(StoreObjects::Named(named)) => {
-            let mut own = match role.index.get_mut(store).take() {
-                Some(StoreGrants::Named(own)) => own,
-                Some(StoreGrants::Keys(_)) | None => NamedGrants::default(),
-            };
-            grant_names(&mut own, at, &raw, named, stores, faults);
-            *role.index.get_mut(store) = Some(StoreGrants::Named(own));
+        (StoreGrants::Keys(own), StoreObjects::Keys(space)) => {
+            grant_keys(own, at, raw, space, faults);
         }
-        Some(StoreObjects::Keys(space)) => {
-            let mut own = match role.index.get_mut(store).take() {
-                Some(StoreGrants::Keys(own)) => own,
-                Some(StoreGrants::Named(_)) | None => Box::default(),
-            };
-            grant_keys(&mut own, at, &raw, space, faults);
-            *role.index.get_mut(store) = Some(StoreGrants::Keys(own));
+        (StoreGrants::Named(_), StoreObjects::Keys(_))
+        | (StoreGrants::Keys(_), StoreObjects::Named(_)) => {}
+    }
+    if is_timed {
+        role.timed.push(TimedGrant { at, store, index });
+    } else {
+        *role.index.get_mut(store) = Some(index);
+    }
+    role.grants.push(demands::grant(raw, faults));
+}
+
+impl StoreGrants {
+    /// The grants so far, or none, of the kind that the store has.
+    fn in_place_of(known: Option<Self>, objects: &StoreObjects) -> Self {
+        match (known, objects) {
+            (Some(known @ Self::Named(_)), StoreObjects::Named(_))
+            | (Some(known @ Self::Keys(_)), StoreObjects::Keys(_)) => known,
+            (_, StoreObjects::Named(_)) => Self::Named(NamedGrants::default()),
+            (_, StoreObjects::Keys(_)) => Self::Keys(Box::default()),
         }
     }
-    role.grants.push(Grant {
-        store,
-        objects: raw.objects.into_iter().map(|object| object.value).collect(),
-        actions: raw.actions,
-        place: faults.place(&raw.span),
-    });
+}
+
+pub(super) fn nothing_lives(raw: &RawGrant, what: &str, faults: &mut Faults) {
+    let store = raw.store;
+    let message = format!("{what} on {store}, where nothing lives");
+    let help = format!("add `[stores.{store}]` with its `{}`", objects_key(store));
+    faults.error(&raw.span, message, help);
 }
 
 fn grant_names(
@@ -189,7 +221,7 @@ fn redundant_beside_every(raw: &RawGrant, written: &Written<String>, faults: &mu
     }
 }
 
-fn unknown_object(
+pub(super) fn unknown_object(
     store: Store,
     written: &Written<String>,
     named: &NamedObjects,

@@ -3,26 +3,37 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::RateLimit;
 use super::glob::Glob;
+use super::hours::Hours;
 use super::patterns::PatternSet;
+use super::rules::{Bounds, Mode, TableRules};
 use super::source::Place;
-use super::stores::{KeySpace, ObjectId, PerStore};
-use crate::operation::{Action, Store};
+use super::stores::{KeySpace, ObjectId, PerStore, StoreObjects};
+use crate::operation::{Action, Object, Store, Touch};
 
 mod compile;
+mod demands;
+mod denials;
 pub(super) use compile::compile;
+pub(super) use demands::warn_of_plain_hashes;
+use denials::Denials;
 
 /// The object of a grant that means all objects of the store.
 const EVERY_OBJECT: &str = "*";
 
-/// One `[[roles.NAME.grants]]`, as written and where.
+/// One `[[roles.NAME.grants]]`, or one `[[roles.NAME.deny]]`, as written and where.
 #[derive(Debug)]
 pub struct Grant {
     store: Store,
     objects: Vec<String>,
     actions: Vec<Action>,
     place: Place,
+    rules: TableRules,
+    bounds: Bounds,
+    hours: Vec<Hours>,
 }
 
 impl Grant {
@@ -43,16 +54,85 @@ impl Grant {
     pub const fn place(&self) -> &Place {
         &self.place
     }
+
+    /// What it demands of columns and rows; nothing, for most.
+    pub const fn rules(&self) -> &TableRules {
+        &self.rules
+    }
+
+    pub const fn bounds(&self) -> Bounds {
+        self.bounds
+    }
+
+    /// What it demands, in the policy's words: `rows, mask_columns`.
+    pub fn rules_in_words(&self) -> String {
+        let rules = &self.rules;
+        let all = [
+            ("columns", rules.columns.is_some()),
+            ("deny_columns", !rules.denied.is_empty()),
+            ("mask_columns", !rules.masked.is_empty()),
+            ("rows", !rules.rows.is_empty()),
+            ("require_where", rules.requires_where),
+            ("max_rows", self.bounds.rows_max.is_some()),
+            ("timeout_ms", self.bounds.timeout_ms.is_some()),
+        ];
+        let set = all.into_iter().filter(|(_, is_set)| *is_set);
+        set.map(|(name, _)| name).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Whether it holds at certain times alone.
+    pub const fn is_timed(&self) -> bool {
+        !self.hours.is_empty()
+    }
+
+    fn holds(&self, now: Timestamp) -> bool {
+        self.hours.is_empty() || self.hours.iter().any(|hours| hours.contain(now))
+    }
 }
 
 /// One `[roles.NAME]`.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Role {
     name: String,
     description: Option<String>,
     rate_limit: Option<Arc<RateLimit>>,
+    mode: Mode,
+    /// For whatever it asks.
+    bounds: Bounds,
     grants: Vec<Grant>,
+    denials: Vec<Grant>,
+    /// The grants that always hold.
     index: PerStore<Option<StoreGrants>>,
+    /// Those that hold at certain times.
+    timed: Vec<TimedGrant>,
+    /// What overrides all grants.
+    denied: PerStore<Denials>,
+    /// What all grants on an object together demand.
+    demands: PerStore<HashMap<ObjectId, Demands>>,
+}
+
+/// A grant that holds at certain times, with an index of its own.
+#[derive(Debug)]
+struct TimedGrant {
+    at: GrantIndex,
+    store: Store,
+    index: StoreGrants,
+}
+
+/// What the grants on one object demand, and which they are.
+#[derive(Debug, Default)]
+pub(super) struct Demands {
+    pub(super) rules: Arc<TableRules>,
+    pub(super) bounds: Bounds,
+    pub(super) grants: Vec<GrantIndex>,
+}
+
+/// What a role's grants and deny rules say about one touch.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Allowance<'r> {
+    By(GrantIndex),
+    DeniedBy(&'r Grant),
+    NotGranted,
 }
 
 impl Role {
@@ -73,8 +153,81 @@ impl Role {
         &self.grants
     }
 
-    pub(super) const fn in_store(&self, store: Store) -> Option<&StoreGrants> {
-        self.index.get(store).as_ref()
+    /// In the order of the policy.
+    pub fn denials(&self) -> &[Grant] {
+        &self.denials
+    }
+
+    pub const fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Bounds of whatever the role asks.
+    pub const fn bounds(&self) -> Bounds {
+        self.bounds
+    }
+
+    /// Whether anything is granted in the store at this time.
+    pub(super) fn is_known_in(&self, store: Store, now: Timestamp) -> bool {
+        self.index.get(store).is_some()
+            || (self.timed.iter()).any(|timed| timed.store == store && self.holds(timed.at, now))
+    }
+
+    /// Whether anything is granted on the object, at any time.
+    pub(super) fn knows(&self, store: Store, object: ObjectId) -> bool {
+        let timed = self.timed.iter().filter(|timed| timed.store == store);
+        let timed = timed.map(|timed| &timed.index);
+        let mut all = self.index.get(store).iter().chain(timed);
+        all.any(|grants| match grants {
+            StoreGrants::Named(named) => named.any(object),
+            StoreGrants::Keys(_) => false,
+        })
+    }
+
+    /// Whether a touch of the store is allowed: by a grant, and denied by no rule.
+    pub(super) fn allowance(
+        &self,
+        store: Store,
+        objects: &StoreObjects,
+        touch: &Touch,
+        now: Timestamp,
+    ) -> Allowance<'_> {
+        let denied = self.denied.get(store);
+        if !denied.is_empty()
+            && let Some(at) = denied.find(objects, touch)
+            && let Some(denial) = self.denials.get(at.0 as usize)
+        {
+            return Allowance::DeniedBy(denial);
+        }
+        let always = self.index.get(store).as_ref();
+        if let Some(at) = always.and_then(|grants| grants.allowing(objects, touch)) {
+            return Allowance::By(at);
+        }
+        for timed in &self.timed {
+            if timed.store == store
+                && self.holds(timed.at, now)
+                && let Some(at) = timed.index.allowing(objects, touch)
+            {
+                return Allowance::By(at);
+            }
+        }
+        Allowance::NotGranted
+    }
+
+    fn holds(&self, at: GrantIndex, now: Timestamp) -> bool {
+        self.grant(at).is_some_and(|grant| grant.holds(now))
+    }
+
+    /// What the grants of a store demand by object; empty for most.
+    pub(super) const fn demands(&self, store: Store) -> &HashMap<ObjectId, Demands> {
+        self.demands.get(store)
+    }
+
+    /// Whether some grant demands something of columns or rows in a store.
+    pub(super) fn hides(&self, store: Store) -> bool {
+        self.demands(store)
+            .values()
+            .any(|demands| demands.rules.hides())
     }
 
     pub(super) fn grant(&self, at: GrantIndex) -> Option<&Grant> {
@@ -90,8 +243,7 @@ impl Role {
             name: name.to_owned(),
             description: None,
             rate_limit,
-            grants: Vec::new(),
-            index: PerStore::default(),
+            ..Self::default()
         }
     }
 }
@@ -105,6 +257,32 @@ pub(super) struct GrantIndex(u32);
 pub(super) enum StoreGrants {
     Named(NamedGrants),
     Keys(Box<KeyGrants>),
+}
+
+impl StoreGrants {
+    /// The grant that allows a touch.
+    fn allowing(&self, objects: &StoreObjects, touch: &Touch) -> Option<GrantIndex> {
+        match (objects, self, &touch.object) {
+            (
+                StoreObjects::Named(named),
+                Self::Named(grants),
+                Object::Named { namespace, name },
+            ) => {
+                let id = named.objects.find(namespace.as_deref(), name)?;
+                grants.find(id, touch.action)
+            }
+            (StoreObjects::Keys(space), Self::Keys(grants), Object::Key(key)) => {
+                grants.key(space, touch.action, key)
+            }
+            (StoreObjects::Keys(space), Self::Keys(grants), Object::Keys(glob)) => {
+                grants.keys(space, touch.action, glob)
+            }
+            (StoreObjects::Named(_), Self::Named(_), Object::Key(_) | Object::Keys(_))
+            | (StoreObjects::Keys(_), Self::Keys(_), Object::Named { .. })
+            | (StoreObjects::Named(_), Self::Keys(_), _)
+            | (StoreObjects::Keys(_), Self::Named(_), _) => None,
+        }
+    }
 }
 
 #[derive(Debug, Default)]

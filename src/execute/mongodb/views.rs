@@ -67,7 +67,10 @@ impl MongoStore {
             };
             if seen.insert(touch.object.clone()) {
                 let views = self.views(database).await?;
-                whole.touches.extend_from_slice(views.behind(name)?);
+                let behind = views.behind(name)?;
+                let objects = behind.iter().map(|touch| touch.object.clone());
+                whole.reached.extend(objects);
+                whole.touches.extend_from_slice(behind);
             }
         }
         let grown = whole.touches.len() > classification.touches.len();
