@@ -12,6 +12,7 @@ mod expression;
 mod grammar;
 mod mutate;
 mod random;
+mod rules;
 mod schema;
 mod server;
 

@@ -64,6 +64,8 @@ async fn connect(servers: &Servers, user: &str, password: &str, database: Option
         .db_name(database)
         .prefer_socket(false)
         .stmt_cache_size(Some(0))
+        // As the sidecar does: a row that is changed to what it was counts as affected.
+        .client_found_rows(true)
         .init(vec![PINS])
         .ssl_opts(tls);
     Conn::new(options).await.unwrap()
