@@ -14,6 +14,8 @@ pub mod tls;
 pub mod transaction;
 
 #[cfg(test)]
+mod dice;
+#[cfg(test)]
 mod live;
 
 use crate::error::{Code, Problem, PublicError};

@@ -9,6 +9,7 @@ mod codes;
 mod isolation;
 mod keys;
 mod lifecycle;
+mod memory;
 mod outage;
 mod routes;
 mod stream;

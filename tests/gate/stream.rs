@@ -75,11 +75,11 @@ async fn a_stream_has_columns_rows_and_an_end() {
     assert_eq!(seen[101], json!({"complete": true, "rows_affected": 100}));
 
     let documents: Vec<_> = (0..150).map(|n| json!({"_id": format!("s{n}")})).collect();
-    let insert = json!({"command": {"insert": "event_store", "documents": documents}});
+    let insert = json!({"command": {"insert": "activity_logs", "documents": documents}});
     let seen = lines(dev, "/v1/mongodb/command", &insert).await;
-    assert_eq!(seen[1][0]["n"], 150);
+    assert_eq!(seen[1][0]["n"], 150, "{}", seen[1]);
     let filter = json!({"_id": {"$regex": "^s"}});
-    let find = json!({"command": {"find": "event_store", "filter": filter, "sort": {"_id": 1}, "batchSize": 20}});
+    let find = json!({"command": {"find": "activity_logs", "filter": filter, "sort": {"_id": 1}, "batchSize": 20}});
     let seen = lines(dev, "/v1/mongodb/command", &find).await;
     assert_eq!(
         seen[0],
@@ -168,9 +168,9 @@ async fn running(postgres: &tokio_postgres::Client, marker: &str) -> i64 {
 async fn a_client_that_leaves_ends_its_statement() {
     let dev = shared();
     let admin = postgres(dev).await;
-    let endless = "SELECT i AS leaver FROM generate_series(1, 100000000) AS i";
+    let endless = "SELECT generate_series(1, 100000000) AS leaver";
     // One whose rows are under way, and one that has none yet.
-    let quiet = "SELECT count(*) AS leaver FROM generate_series(1, 100000000) AS i";
+    let quiet = "SELECT count(*) AS leaver FROM generate_series(1, 20000) AS a, generate_series(1, 20000) AS b";
     for sql in [endless, quiet] {
         let body = json!({"sql": sql});
         let request = open(&dev.http, &dev.app, "/v1/postgres/query", &[STREAM], &body);
@@ -223,7 +223,7 @@ async fn a_client_that_does_not_read_is_cut() {
     let admin = postgres(dev).await;
     let sidecar = Sidecar::start(dev, |config| with_server(config, "send_timeout_ms", 300));
     sidecar.ready().await;
-    let abandoned = "SELECT i AS idler FROM generate_series(1, 100000000) AS i";
+    let abandoned = "SELECT generate_series(1, 100000000) AS idler";
     let large = "SELECT repeat('x', 30000000) AS idler";
     for (accept, sql, is_http2) in [
         ("application/x-ndjson", abandoned, false),
@@ -287,4 +287,67 @@ async fn a_stream_in_flight_finishes_while_the_sidecar_drains() {
     assert_eq!(text.lines().count(), 300_002);
     assert!(text.ends_with("{\"complete\":true,\"rows_affected\":300000}\n"));
     assert_eq!(sidecar.child.wait().unwrap().code(), Some(0));
+}
+
+fn unpack(coding: &str, bytes: &[u8]) -> Vec<u8> {
+    use std::io::Read as _;
+    let mut text = Vec::new();
+    match coding {
+        "gzip" => flate2::read::GzDecoder::new(bytes)
+            .read_to_end(&mut text)
+            .unwrap(),
+        _ => zstd::stream::read::Decoder::new(bytes)
+            .unwrap()
+            .read_to_end(&mut text)
+            .unwrap(),
+    };
+    text
+}
+
+#[tokio::test]
+async fn replies_and_requests_are_packed_where_the_caller_asks() {
+    let dev = shared();
+    let sql = "SELECT i, repeat('x', 50) AS x FROM generate_series(1, 3000) AS i";
+    let body = json!({"sql": sql});
+    for accept in ["application/json", "application/x-ndjson"] {
+        let path = "/v1/postgres/query";
+        let plain = open(&dev.http, &dev.app, path, &[("accept", accept)], &body).await;
+        assert!(plain.headers().get("content-encoding").is_none());
+        let plain = plain.into_body().collect().await.unwrap().to_bytes();
+        for coding in ["gzip", "zstd"] {
+            let headers = [("accept", accept), ("accept-encoding", coding)];
+            let packed = open(&dev.http, &dev.app, path, &headers, &body).await;
+            assert_eq!(packed.headers()["content-encoding"], coding);
+            let packed = packed.into_body().collect().await.unwrap().to_bytes();
+            assert!(packed.len() * 4 < plain.len(), "{} bytes", packed.len());
+            assert_eq!(unpack(coding, &packed), plain, "{accept} {coding}");
+        }
+    }
+
+    let bomb = json!({"sql": "SELECT 1", "params": [" ".repeat(70 << 20)]}).to_string();
+    let fine = json!({"sql": "SELECT 1 AS one"}).to_string();
+    for coding in ["gzip", "zstd", "br"] {
+        for (body, status) in [(&fine, 200), (&bomb, 413)] {
+            let packed = match coding {
+                "zstd" => zstd::encode_all(body.as_bytes(), 1).unwrap(),
+                _ => {
+                    use std::io::Write as _;
+                    let mut encoder =
+                        flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                    encoder.write_all(body.as_bytes()).unwrap();
+                    encoder.finish().unwrap()
+                }
+            };
+            let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
+            let request = Request::post(format!("{}/v1/postgres/query", dev.http))
+                .header("authorization", format!("Bearer {}", dev.app))
+                .header("content-type", "application/json")
+                .header("content-encoding", coding)
+                .body(Full::new(Bytes::from(packed)))
+                .unwrap();
+            let reply = client.request(request).await.unwrap();
+            let expected = if coding == "br" { 415 } else { status };
+            assert_eq!(reply.status(), expected, "{coding}");
+        }
+    }
 }

@@ -1,29 +1,34 @@
 //! Connections for commands that wait: each command has one to itself, and there are few.
 
-use std::sync::{Mutex, PoisonError};
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use redis::aio::{ConnectionLike as _, MultiplexedConnection};
-use redis::{AsyncConnectionConfig, Client, Cmd, Value};
+use redis::Cmd;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::link::{Away, CONNECT_MS_MAX};
+use super::dial::{Connection, Dial};
+use super::line::{Answer, Got, Room};
+use super::link::Away;
+use crate::memory::Memory;
 
 /// Commands that may wait at once; one more is refused.
 pub const BLOCKING_CONNECTIONS_MAX: usize = 4;
 
 pub struct Blocking {
-    client: Client,
+    dial: Dial,
+    memory: Arc<Memory>,
     places: Semaphore,
     /// Connections that have answered their last command and are free.
-    idle: Mutex<Vec<MultiplexedConnection>>,
+    idle: Mutex<Vec<Connection>>,
 }
 
 impl Blocking {
-    pub fn new(client: Client) -> Self {
+    pub fn new(dial: Dial, memory: Arc<Memory>) -> Self {
         Self {
-            client,
+            dial,
+            memory,
             places: Semaphore::new(BLOCKING_CONNECTIONS_MAX),
             idle: Mutex::new(Vec::new()),
         }
@@ -36,30 +41,23 @@ impl Blocking {
 
     /// Runs one command on a connection of its own; `None` where all are in use. When the future is dropped its
     /// connection is closed, and the server stops waiting; an element it had already taken is lost with it.
-    pub async fn command(&self, command: &Cmd, timeout_ms: u64) -> Option<Result<Value, Away>> {
+    pub async fn command(&self, command: &Cmd, timeout_ms: u64) -> Option<Result<Answer, Away>> {
         let _place = self.places.try_acquire().ok()?;
         Some(self.on_a_connection(command, timeout_ms).await)
     }
 
-    async fn on_a_connection(&self, command: &Cmd, timeout_ms: u64) -> Result<Value, Away> {
+    async fn on_a_connection(&self, command: &Cmd, timeout_ms: u64) -> Result<Answer, Away> {
         let deadline = Duration::from_millis(timeout_ms);
         if let Some(mut connection) = self.take() {
             // One that was idle may have been closed by the server, which a quick question tells before the command
             // is sent.
             let ping = redis::cmd("PING");
-            let alive = timeout(deadline, connection.req_packed_command(&ping)).await;
+            let alive = timeout(deadline, connection.ask(&ping)).await;
             if matches!(alive, Ok(Ok(_))) {
                 return self.send(connection, command, deadline).await;
             }
         }
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(Duration::from_millis(CONNECT_MS_MAX)))
-            .set_response_timeout(None);
-        let opened = self
-            .client
-            .get_multiplexed_async_connection_with_config(&config)
-            .await;
-        let connection = opened.map_err(|error| {
+        let connection = self.dial.connect().await.map_err(|error| {
             tracing::debug!(%error, "no connection for a blocking command");
             Away::NotConnected
         })?;
@@ -68,25 +66,31 @@ impl Blocking {
 
     async fn send(
         &self,
-        mut connection: MultiplexedConnection,
+        mut connection: Connection,
         command: &Cmd,
         deadline: Duration,
-    ) -> Result<Value, Away> {
-        let reply = timeout(deadline, connection.req_packed_command(command)).await;
+    ) -> Result<Answer, Away> {
+        let mut room = Room::new(self.memory.part());
+        let asking = async {
+            connection.send(&command.get_packed_command()).await?;
+            connection.receive(|bytes| room.has(bytes)).await
+        };
+        let reply: Result<io::Result<_>, _> = timeout(deadline, asking).await;
         match reply {
             Ok(Ok(value)) => {
                 self.idle
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
                     .push(connection);
-                Ok(value)
+                let got = value.map_or(Got::TooLarge, Got::Value);
+                Ok((vec![got], room.into_part()))
             }
-            Ok(Err(error)) => Err(Away::Lost(error)),
+            Ok(Err(error)) => Err(Away::Lost(error.into())),
             Err(_) => Err(Away::Slow),
         }
     }
 
-    fn take(&self) -> Option<MultiplexedConnection> {
+    fn take(&self) -> Option<Connection> {
         self.idle
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

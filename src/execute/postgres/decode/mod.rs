@@ -3,6 +3,7 @@
 //! A [`Codec`] is chosen once for each column of a prepared statement. A type that has none is refused before
 //! the statement runs, with the way out (`cast it to text`), so that nothing is shown wrongly.
 
+mod extension;
 mod nested;
 mod number;
 mod other;
@@ -55,6 +56,10 @@ pub(super) enum Codec {
     Bits,
     Shape(Shape),
     Tsvector,
+    Tsquery,
+    Hstore,
+    Vector,
+    Geometry,
     Lsn,
     Tid,
     Void,
@@ -87,6 +92,9 @@ impl Codec {
             // Extensions' types are known by name alone; their numbers differ from database to database.
             Kind::Simple => match type_.name() {
                 "citext" => Some(Self::Text),
+                "hstore" => Some(Self::Hstore),
+                "vector" => Some(Self::Vector),
+                "geometry" | "geography" => Some(Self::Geometry),
                 "ltree" | "lquery" | "ltxtquery" => Some(Self::VersionedText),
                 _ => None,
             },
@@ -137,6 +145,7 @@ impl Codec {
             Type::PATH => Self::Shape(Shape::Path),
             Type::POLYGON => Self::Shape(Shape::Polygon),
             Type::TS_VECTOR => Self::Tsvector,
+            Type::TSQUERY => Self::Tsquery,
             Type::PG_LSN => Self::Lsn,
             Type::TID => Self::Tid,
             Type::VOID => Self::Void,
@@ -221,6 +230,10 @@ pub(super) fn decode<'a>(codec: &Codec, bytes: &'a [u8]) -> Result<Value<'a>, Ma
         | Codec::Bits
         | Codec::Shape(_)
         | Codec::Tsvector
+        | Codec::Tsquery
+        | Codec::Hstore
+        | Codec::Vector
+        | Codec::Geometry
         | Codec::Array(_)
         | Codec::Range(_)
         | Codec::Multirange(_)
@@ -249,6 +262,10 @@ fn decode_composed<'a>(codec: &Codec, bytes: &'a [u8]) -> Result<Value<'a>, Malf
         Codec::Bits => made(other::bits(bytes)?),
         Codec::Shape(shape) => made(other::shape(*shape, bytes)?),
         Codec::Tsvector => made(other::tsvector(bytes)?),
+        Codec::Tsquery => made(extension::tsquery(bytes)?),
+        Codec::Hstore => made(extension::hstore(bytes)?),
+        Codec::Vector => made(extension::vector(bytes)?),
+        Codec::Geometry => made(extension::geometry(bytes)),
         Codec::Array(element) => nested::array(element, bytes)?,
         Codec::Range(element) => made(nested::range(element, bytes)?),
         Codec::Multirange(element) => made(nested::multirange(element, bytes)?),

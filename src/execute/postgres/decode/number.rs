@@ -82,24 +82,45 @@ pub(super) fn money(cents: i64) -> String {
 
 /// A float inside a geometric value, shortest text that reads back the same, with PostgreSQL's exponents.
 pub(super) fn push_float(out: &mut String, value: f64) {
+    const EXPONENT_PLAIN_MAX: f64 = 15.0;
     let exponent = value.abs().log10().floor();
+    if is_plain(value, exponent, EXPONENT_PLAIN_MAX) {
+        let _ = write!(out, "{value}");
+    } else {
+        push_exponent(out, value, &format!("{value:e}"));
+    }
+}
+
+/// The same for 32 bits.
+pub(super) fn push_float4(out: &mut String, value: f32) {
+    const EXPONENT_PLAIN_MAX: f64 = 6.0;
+    let exponent = f64::from(value.abs().log10().floor());
+    if is_plain(value.into(), exponent, EXPONENT_PLAIN_MAX) {
+        let _ = write!(out, "{value}");
+    } else {
+        push_exponent(out, value.into(), &format!("{value:e}"));
+    }
+}
+
+fn is_plain(value: f64, exponent: f64, plain_max: f64) -> bool {
+    value.is_finite() && (value == 0.0 || (-5.0..plain_max).contains(&exponent))
+}
+
+fn push_exponent(out: &mut String, value: f64, scientific: &str) {
     let _ = if value.is_nan() {
         out.write_str("NaN")
     } else if value.is_infinite() {
         out.write_str(if value > 0.0 { "Infinity" } else { "-Infinity" })
-    } else if value != 0.0 && !(-5.0..15.0).contains(&exponent) {
-        let text = format!("{value:e}");
-        match text.split_once('e') {
+    } else {
+        match scientific.split_once('e') {
             Some((digits, exponent)) if !exponent.starts_with('-') => {
                 write!(out, "{digits}e+{exponent:0>2}")
             }
             Some((digits, exponent)) => {
                 write!(out, "{digits}e-{:0>2}", exponent.trim_start_matches('-'))
             }
-            None => out.write_str(&text),
+            None => out.write_str(scientific),
         }
-    } else {
-        write!(out, "{value}")
     };
 }
 

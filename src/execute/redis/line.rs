@@ -1,0 +1,349 @@
+//! One multiplexed connection for all callers, that reconnects by itself, says at once when it is away, and bounds
+//! what replies take in memory.
+//!
+//! Replies come in the order of the commands. A request's replies are read into what it may take
+//! ([`REPLIES_BYTES_MAX`]) and what all may take together ([`HELD_BYTES_MAX`]); what goes beyond is thrown away as it
+//! arrives, and so is what nobody waits for any more.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use redis::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::time::timeout;
+
+use super::dial::{Connection, Dial, READ_BYTES, Stream};
+use super::link::{
+    Away, PROBE_MS_MAX, RECONNECT_PAUSE_MS_MAX, RECONNECT_PAUSE_MS_MIN, RECONNECT_WAIT_MS_MAX,
+    SUSPECT_MS_MIN, WRITE_QUEUE_MAX,
+};
+use super::replies::{Replies, Reply};
+use crate::memory::{Memory, Part};
+
+/// Bytes of the replies to one request.
+pub const REPLIES_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of replies that are held at once, over all requests.
+pub const HELD_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Replies up to this size are not counted: there are many, and they are gone at once.
+const UNCOUNTED_BYTES_MAX: usize = 16 * 1024;
+/// Commands that are written together.
+const BATCH_BYTES_MAX: usize = 64 * 1024;
+
+/// What became of one command.
+pub enum Got {
+    Value(Value),
+    /// It ran, and its reply was too large.
+    TooLarge,
+}
+
+/// The replies to one request, and what they hold of the memory for all.
+pub type Answer = (Vec<Got>, Part);
+
+/// A request whose replies are to come.
+struct Waiting {
+    room: Room,
+    left: usize,
+    got: Vec<Got>,
+    done: oneshot::Sender<Answer>,
+}
+
+struct Request {
+    packed: Vec<u8>,
+    waiting: Waiting,
+}
+
+/// What the replies to one request may take.
+pub struct Room {
+    part: Part,
+    /// What those before this one took.
+    taken: usize,
+    /// What this one takes.
+    reply: usize,
+}
+
+impl Room {
+    pub const fn new(part: Part) -> Self {
+        Self {
+            part,
+            taken: 0,
+            reply: 0,
+        }
+    }
+
+    pub fn has(&mut self, bytes: u64) -> bool {
+        self.reply = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let total = self.taken.saturating_add(self.reply);
+        total <= UNCOUNTED_BYTES_MAX
+            || (total <= REPLIES_BYTES_MAX && self.part.cover(total).is_ok())
+    }
+
+    pub fn into_part(self) -> Part {
+        self.part
+    }
+}
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Line(Arc<Inner>);
+
+struct Inner {
+    requests: mpsc::Sender<Request>,
+    up: watch::Sender<bool>,
+    /// When the connection was last lost.
+    down_since: Mutex<Instant>,
+    suspected: Arc<Notify>,
+    memory: Arc<Memory>,
+}
+
+impl Line {
+    /// Starts connecting in the background; Redis may come later. Must be called inside a Tokio runtime.
+    pub fn open(dial: Dial, memory: Arc<Memory>) -> Self {
+        let (requests, queue) = mpsc::channel(WRITE_QUEUE_MAX);
+        let line = Self(Arc::new(Inner {
+            requests,
+            up: watch::channel(false).0,
+            down_since: Mutex::new(Instant::now()),
+            suspected: Arc::default(),
+            memory,
+        }));
+        tokio::spawn(keep(Arc::downgrade(&line.0), dial, queue));
+        line
+    }
+
+    /// Whether commands are answered, as far as is known.
+    pub fn is_up(&self) -> bool {
+        *self.0.up.borrow()
+    }
+
+    /// Sends commands that bring `replies` replies. Dropping the future does not take back what has been written.
+    pub async fn send(
+        &self,
+        packed: Vec<u8>,
+        replies: usize,
+        timeout_ms: u64,
+    ) -> Result<Answer, Away> {
+        self.ready().await?;
+        let (done, answer) = oneshot::channel();
+        let waiting = Waiting {
+            room: Room::new(self.0.memory.part()),
+            left: replies,
+            got: Vec::new(),
+            done,
+        };
+        let asking = async {
+            let sent = self.0.requests.send(Request { packed, waiting }).await;
+            sent.map_err(|_| lost())?;
+            answer.await.map_err(|_| lost())
+        };
+        match timeout(Duration::from_millis(timeout_ms), asking).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                // A caller in a hurry says nothing about the connection.
+                if timeout_ms >= SUSPECT_MS_MIN {
+                    self.0.fell();
+                    self.0.suspected.notify_one();
+                }
+                Err(Away::Slow)
+            }
+        }
+    }
+
+    /// Waits for a connection that has just gone, and for no other.
+    async fn ready(&self) -> Result<(), Away> {
+        if self.is_up() {
+            return Ok(());
+        }
+        let waited = self.0.down_since().elapsed();
+        let Some(left) = Duration::from_millis(RECONNECT_WAIT_MS_MAX).checked_sub(waited) else {
+            return Err(Away::NotConnected);
+        };
+        let mut up = self.0.up.subscribe();
+        match timeout(left, up.wait_for(|up| *up)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Away::NotConnected),
+        }
+    }
+}
+
+fn lost() -> Away {
+    Away::Lost(io::Error::from(io::ErrorKind::ConnectionReset).into())
+}
+
+impl Inner {
+    fn down_since(&self) -> Instant {
+        *self
+            .down_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fell(&self) {
+        if self.up.send_replace(false) {
+            let mut since = self
+                .down_since
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            *since = Instant::now();
+        }
+    }
+}
+
+/// Connects, again and again, as long as somebody may ask.
+async fn keep(inner: Weak<Inner>, dial: Dial, mut queue: mpsc::Receiver<Request>) {
+    let mut pause_ms = RECONNECT_PAUSE_MS_MIN;
+    loop {
+        let connected = dial.connect().await;
+        let Some(known) = inner.upgrade() else {
+            return;
+        };
+        match connected {
+            Ok(connection) => {
+                pause_ms = RECONNECT_PAUSE_MS_MIN;
+                known.up.send_replace(true);
+                drop(known);
+                if let Err(error) = drive(connection, &mut queue, &inner).await {
+                    tracing::debug!(%error, "the connection to Redis ended");
+                }
+                let Some(known) = inner.upgrade() else {
+                    return;
+                };
+                known.fell();
+            }
+            Err(error) => tracing::debug!(%error, "no connection to Redis"),
+        }
+        // They were not sent, and their callers are told so by being dropped.
+        while queue.try_recv().is_ok() {}
+        // Without randomness the pauses are merely less spread.
+        let jitter = u64::from(getrandom::u32().unwrap_or(0)) % pause_ms;
+        tokio::time::sleep(Duration::from_millis(pause_ms + jitter)).await;
+        pause_ms = (pause_ms * 2).min(RECONNECT_PAUSE_MS_MAX);
+    }
+}
+
+/// Moves bytes until the connection or the store ends. Whoever still waits then is told by being dropped.
+async fn drive(
+    connection: Connection,
+    queue: &mut mpsc::Receiver<Request>,
+    inner: &Weak<Inner>,
+) -> io::Result<()> {
+    let (reader, writer) = tokio::io::split(connection.stream);
+    let (sent, waiting) = mpsc::unbounded_channel();
+    tokio::select! {
+        ended = write(writer, queue, sent) => ended,
+        ended = read(reader, connection.replies, waiting) => ended,
+        ended = probe(inner) => ended,
+    }
+}
+
+/// Ends well when nobody can ask any more. As many wait as `in_flight_max` lets in.
+async fn write(
+    mut writer: WriteHalf<Box<dyn Stream>>,
+    queue: &mut mpsc::Receiver<Request>,
+    sent: mpsc::UnboundedSender<Waiting>,
+) -> io::Result<()> {
+    let mut batch = Vec::new();
+    while let Some(request) = queue.recv().await {
+        let mut next = Some(request);
+        while let Some(Request { packed, waiting }) = next.take() {
+            // Whoever has given up by now need not be asked for.
+            if !waiting.done.is_closed() {
+                let listening = sent.send(waiting);
+                listening.map_err(|_| io::ErrorKind::BrokenPipe)?;
+                if batch.is_empty() {
+                    batch = packed;
+                } else {
+                    batch.extend_from_slice(&packed);
+                }
+            }
+            if batch.len() < BATCH_BYTES_MAX {
+                next = queue.try_recv().ok();
+            }
+        }
+        writer.write_all(&batch).await?;
+        writer.flush().await?;
+        batch = Vec::new();
+    }
+    Ok(())
+}
+
+async fn read(
+    mut reader: ReadHalf<Box<dyn Stream>>,
+    mut replies: Replies,
+    mut waiting: mpsc::UnboundedReceiver<Waiting>,
+) -> io::Result<()> {
+    let mut current: Option<Waiting> = None;
+    loop {
+        if current.is_none() {
+            current = waiting.try_recv().ok();
+        }
+        let room = |bytes| match &mut current {
+            Some(waiting) => !waiting.done.is_closed() && waiting.room.has(bytes),
+            None => false,
+        };
+        let got = match replies.next(room).map_err(io::Error::other)? {
+            None => {
+                replies.buffer.reserve(READ_BYTES);
+                if reader.read_buf(&mut replies.buffer).await? == 0 {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                continue;
+            }
+            Some(Reply::Push) => continue,
+            Some(Reply::Dropped) => Got::TooLarge,
+            // What the driver's parser does not take (it is nested too deep) is not shown.
+            Some(Reply::Whole(bytes)) => {
+                redis::parse_redis_value(&bytes).map_or(Got::TooLarge, Got::Value)
+            }
+        };
+        let Some(mut known) = current.take() else {
+            return Err(io::Error::other("a reply that nobody asked for"));
+        };
+        if matches!(got, Got::Value(_)) {
+            known.room.taken += known.room.reply;
+        }
+        known.got.push(got);
+        known.left = known.left.saturating_sub(1);
+        if known.left == 0 {
+            // Whoever does not wait any more does not mind.
+            let _ = known.done.send((known.got, known.room.into_part()));
+        } else {
+            current = Some(known);
+        }
+    }
+}
+
+/// Asks, when a caller has waited in vain, whether the connection still lives; ends it where it does not.
+async fn probe(inner: &Weak<Inner>) -> io::Result<()> {
+    let Some(suspected) = inner.upgrade().map(|inner| Arc::clone(&inner.suspected)) else {
+        return Ok(());
+    };
+    loop {
+        suspected.notified().await;
+        let (done, answer) = oneshot::channel();
+        {
+            let Some(known) = inner.upgrade() else {
+                return Ok(());
+            };
+            let request = Request {
+                packed: redis::cmd("PING").get_packed_command(),
+                waiting: Waiting {
+                    room: Room::new(known.memory.part()),
+                    left: 1,
+                    got: Vec::new(),
+                    done,
+                },
+            };
+            // A full queue is a sign of trouble too, and the answer stays away.
+            let _ = known.requests.try_send(request);
+        }
+        match timeout(Duration::from_millis(PROBE_MS_MAX), answer).await {
+            Ok(Ok(_)) => match inner.upgrade() {
+                Some(known) => known.up.send_replace(true),
+                None => return Ok(()),
+            },
+            Ok(Err(_)) | Err(_) => return Err(io::ErrorKind::TimedOut.into()),
+        };
+    }
+}
