@@ -2,7 +2,7 @@
 
 mod changes;
 mod life;
-mod random;
+mod transactions;
 mod values;
 
 use super::*;
