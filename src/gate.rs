@@ -27,6 +27,7 @@ use crate::operation::{Classification, Operation, Store};
 use crate::record::audit::Audit;
 use crate::record::health::{Health, InFlight};
 use crate::record::metrics::Metrics;
+use crate::record::requests::{Recorded, Requests};
 use crate::record::{Record, objects, request_log};
 use crate::reply::RowSink;
 use crate::transaction::TransactionId;
@@ -48,6 +49,8 @@ pub struct Gate {
     pub metrics: Arc<Metrics>,
     pub health: Arc<Health>,
     pub audit: Audit,
+    /// Requests recorded for `policy diff --replay`; `None`: they are not.
+    pub requests: Option<Requests>,
 }
 
 /// A request as every front door hands it in.
@@ -232,19 +235,23 @@ impl Gate {
         record: &mut Record<'_>,
     ) -> Result<Permit, Problem> {
         let store = operation.store;
-        let permit = self
-            .decide_all(policy, caller, operation, parameters, record)
-            .await;
-        match &permit {
-            Ok(permit) => match permit.shadow() {
-                None => self.metrics.count_decision(store, None),
-                Some(spared) => {
-                    self.metrics.count_shadow(store, spared.code());
-                    record.shadow = Some(spared.clone());
-                }
-            },
-            Err(problem) => self.metrics.count_decision(store, Some(problem.code)),
+        let named = self
+            .requests
+            .as_ref()
+            .map(|_| Arc::clone(&operation.classification));
+        let permit = self.decide_all(policy, caller, operation, record).await;
+        if let (Some(requests), Some(named)) = (&self.requests, named) {
+            // What it was decided by: what it names, and where it was allowed, what that reaches, too.
+            let reached = permit
+                .as_ref()
+                .map(|permit| &permit.operation().classification);
+            let refused = permit.as_ref().err().map(|problem| problem.code);
+            let whole = reached.unwrap_or(&named);
+            let line = Recorded::of(&caller.role, store, whole, refused, policy.digest());
+            line.into_iter().for_each(|line| requests.note(line));
         }
+        self.metrics
+            .count_decision(store, permit.as_ref().err().map(|problem| problem.code));
         record.decided(&self.metrics);
         Ok(permits)
     }

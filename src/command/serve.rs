@@ -27,6 +27,7 @@ use crate::operation::Store;
 use crate::record::audit::{self, Writer};
 use crate::record::health::{Health, PROBE_INTERVAL, PROBE_TIMEOUT};
 use crate::record::metrics::Metrics;
+use crate::record::requests::Requests;
 use crate::system::{System, Unavailable};
 
 /// Connections to the admin listener at once.
@@ -172,6 +173,7 @@ async fn assemble(config: &Config) -> Result<(Arc<Gate>, Writer), Failure> {
         metrics,
         health,
         audit,
+        requests: config.record.clone().map(Requests::start),
     };
     grants::begin(&gate, config);
     Ok((Arc::new(gate), writer))

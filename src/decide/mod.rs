@@ -35,6 +35,9 @@ mod roles;
 mod stores;
 pub use roles::{Grant, Role};
 
+mod schema;
+pub use schema::schema;
+
 pub mod restrict;
 pub mod rules;
 

@@ -283,6 +283,8 @@ impl<'t, 'i> TableReader<'t, 'i> {
 
     /// Reports every key that nobody took. `hint` may know better than likeness what was meant.
     pub(super) fn finish(self, faults: &mut Faults, hint: impl Fn(&str) -> Option<String>) {
+        #[cfg(test)]
+        taken::note(&self.what, &self.known);
         for key in self.table.keys() {
             let name = key.get_ref().as_ref();
             if self.known.contains(&name) {
@@ -335,5 +337,31 @@ fn span_of<T>(file: usize, value: &Spanned<T>) -> Span {
     Span {
         file,
         range: value.span(),
+    }
+}
+
+/// Which keys a table was asked for: the schema's tests compare them with theirs.
+#[cfg(test)]
+pub(super) mod taken {
+    use std::cell::RefCell;
+    use std::collections::{BTreeMap, BTreeSet};
+
+    thread_local! {
+        static TAKEN: RefCell<BTreeMap<String, BTreeSet<String>>> = RefCell::default();
+    }
+
+    pub(in crate::decide) fn note(what: &str, keys: &[&'static str]) {
+        TAKEN.with_borrow_mut(|taken| {
+            let known = taken.entry(what.to_owned()).or_default();
+            known.extend(keys.iter().map(ToString::to_string));
+        });
+    }
+
+    pub(in crate::decide) fn clear() {
+        TAKEN.with_borrow_mut(BTreeMap::clear);
+    }
+
+    pub(in crate::decide) fn of(what: &str) -> BTreeSet<String> {
+        TAKEN.with_borrow(|taken| taken.get(what).cloned().unwrap_or_default())
     }
 }

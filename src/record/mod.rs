@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod health;
 pub mod metrics;
+pub mod requests;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -73,7 +73,13 @@ pub(super) fn run(
         refusal: unclassified.or(outcome.err().map(|refusal| refusal.0)),
     };
     match args.format {
-        Format::Text => output.write_all(decision.text().as_bytes())?,
+        Format::Text => {
+            output.write_all(decision.text().as_bytes())?;
+            if policy.role(role).is_none() {
+                let names: Vec<&str> = policy.roles().iter().map(|role| role.name()).collect();
+                writeln!(output, "\nroles of this policy\n  {}", names.join(", "))?;
+            }
+        }
         Format::Json => report::json_line(output, &decision.json(policy))?,
     }
     Ok(if decision.refusal.is_none() {
@@ -219,6 +225,7 @@ impl Decision<'_> {
             "rules": self.rules.iter().map(rule_json).collect::<Vec<_>>(),
             "mode": if self.is_shadow { Mode::Shadow } else { Mode::Enforce }.as_str(),
             "missing_grants": self.missing_grants(),
+            "roles": policy.roles().iter().map(|role| role.name().to_owned()).collect::<Vec<_>>(),
             "policy_digest": policy.digest(),
         })
     }

@@ -15,8 +15,11 @@ mod request;
 
 mod batch;
 mod check;
+mod coverage;
+mod diff;
 mod explain;
 mod grants;
+mod schema;
 mod test;
 
 #[derive(Debug, Args)]
@@ -35,6 +38,10 @@ pub enum PolicyCommand {
     Test(TestArgs),
     /// Print the policy as a store's own grants, or say where a server differs from it
     Grants(GrantsArgs),
+    /// Say what a change of a policy allows or denies, to whom, on what
+    Diff(DiffArgs),
+    /// Print the JSON Schema of the policy format, for editors
+    Schema,
 }
 
 #[derive(Debug, Args)]
@@ -75,6 +82,19 @@ pub struct ExplainArgs {
 pub struct TestArgs {
     /// A policy file, or a directory whose `*.toml` files are merged
     path: PathBuf,
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// The policy before: a file or a directory
+    old: PathBuf,
+    /// The policy after
+    new: PathBuf,
+    /// Decide the requests that a sidecar recorded (`record` in its configuration) under both
+    #[arg(long, value_name = "FILE")]
+    replay: Option<PathBuf>,
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
@@ -150,6 +170,14 @@ pub fn run_on(
             }
         }
         PolicyCommand::Test(args) => test::run(args, output, errors),
+        PolicyCommand::Schema => schema::run(output),
+        PolicyCommand::Diff(args) => {
+            let both = load(&args.old).and_then(|old| Ok((old, load(&args.new)?)));
+            match both {
+                Ok((old, new)) => diff::run(&old, &new, args, output, errors),
+                Err(fault) => report::load_fault(&fault, args.format, output, errors),
+            }
+        }
         PolicyCommand::Grants(args) => match load(&args.policy) {
             Ok(policy) => grants::run(&policy, args, output, errors),
             Err(fault) => report::load_fault(&fault, args.format, output, errors),

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::coverage::{self, Coverage};
 use super::load::{read_all, test_files};
 use super::report::{self, PlaceJson};
 use super::request::{Body, caller, classify};
@@ -12,6 +13,7 @@ use super::{Exit, Format, LoadFault, TestArgs, load};
 use crate::classify::Session;
 use crate::decide::{Case, CaseRequest, Expectation, Policy, Question};
 use crate::error::{Code, Problem};
+use crate::operation::Classification;
 
 pub(super) fn run(
     args: &TestArgs,
@@ -28,8 +30,16 @@ pub(super) fn run(
         .zip(&outcomes)
         .filter(|(case, outcome)| !meets(case.expectation, outcome.as_ref()))
         .count();
+    let uncovered = uncovered(&policy, &cases);
     match args.format {
-        Format::Json => report::json_line(output, &as_json(&cases, &outcomes, failed))?,
+        Format::Json => {
+            let mut answer = as_json(&cases, &outcomes, failed);
+            if let Some(members) = answer.as_object_mut() {
+                let uncovered: Vec<String> = uncovered.iter().map(ToString::to_string).collect();
+                members.insert("uncovered".into(), uncovered.into());
+            }
+            report::json_line(output, &answer)?;
+        }
         Format::Text => {
             for (case, outcome) in cases.iter().zip(&outcomes) {
                 if !meets(case.expectation, outcome.as_ref()) {
@@ -37,7 +47,15 @@ pub(super) fn run(
                 }
             }
             let passed = cases.len() - failed;
-            writeln!(output, "{passed} passed, {failed} failed")?;
+            for part in &uncovered {
+                writeln!(output, "no case is allowed by {part}")?;
+            }
+            let all = coverage::parts(&policy).len();
+            let covered = all - uncovered.len();
+            writeln!(
+                output,
+                "{passed} passed, {failed} failed; {covered} of {all} grants of an action are exercised"
+            )?;
         }
     }
     if cases.is_empty() {
@@ -59,6 +77,27 @@ fn load_both(args: &TestArgs) -> Result<(Policy, Vec<Case>), LoadFault> {
 
 /// Why a case's request is refused; `None` where it is allowed.
 fn judge(policy: &Policy, case: &Case) -> Option<Problem> {
+    match classified(policy, case) {
+        Err(problem) => Some(problem),
+        Ok(classification) => {
+            let (_, outcome) = policy.explain(&case.role, case.store, &classification);
+            outcome.err().map(|refusal| refusal.0)
+        }
+    }
+}
+
+/// The parts of grants that no case exercises.
+fn uncovered(policy: &Policy, cases: &[Case]) -> Vec<coverage::Part> {
+    let mut coverage = Coverage::new(policy);
+    for case in cases {
+        if let Ok(classification) = classified(policy, case) {
+            coverage.note(policy, case, &classification);
+        }
+    }
+    coverage.left()
+}
+
+fn classified(policy: &Policy, case: &Case) -> Result<Classification, Problem> {
     let session = if case.session {
         Session::Own
     } else {
@@ -68,17 +107,7 @@ fn judge(policy: &Policy, case: &Case) -> Option<Problem> {
         CaseRequest::Text(text) => Body::Text(text),
         CaseRequest::Json(json) => Body::Json(json),
     };
-    match classify(policy, case.store, body, session) {
-        Err(problem) => Some(problem),
-        Ok(operation) => {
-            let (_, outcome) = policy.explain(Question {
-                caller: &caller(&case.role, case.user_id.as_deref()),
-                operation: &operation,
-                now: case.at.unwrap_or_else(Timestamp::now),
-            });
-            outcome.err().map(|refusal| refusal.0)
-        }
-    }
+    classify(policy, case.store, body, session)
 }
 
 fn meets(expected: Expectation, outcome: Option<&Problem>) -> bool {

@@ -1,0 +1,279 @@
+//! The policy's format as a JSON Schema, for editors: one list of keys for each table, which a test holds against the
+//! keys that the reader takes.
+
+use serde_json::{Map, Value, json};
+
+use super::raw::{namespace_key, object_word, objects_key};
+use crate::operation::{Action, Store};
+
+/// What a key's value is.
+enum Kind {
+    Text,
+    /// Text that names the store of the table.
+    Fixed(&'static str),
+    Names,
+    /// As names, and there must be some.
+    SomeNames,
+    Actions(Store),
+    Version,
+    Positive,
+    Duration,
+    /// A table of tables.
+    Tables(Value),
+    /// An array of tables.
+    Rows(Value),
+    /// One of the four stores each.
+    Stores,
+}
+
+/// A key of a table.
+struct Key {
+    name: &'static str,
+    is_required: bool,
+    kind: Kind,
+    description: String,
+}
+
+fn key(name: &'static str, kind: Kind, description: impl Into<String>) -> Key {
+    Key {
+        name,
+        is_required: false,
+        kind,
+        description: description.into(),
+    }
+}
+
+impl Key {
+    fn required(mut self) -> Self {
+        self.is_required = true;
+        self
+    }
+
+    fn schema(self) -> Value {
+        let mut schema = match self.kind {
+            Kind::Text => json!({"type": "string"}),
+            Kind::Fixed(text) => json!({"const": text}),
+            Kind::Names => json!({"type": "array", "items": {"type": "string", "minLength": 1}}),
+            Kind::SomeNames => {
+                json!({"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1})
+            }
+            Kind::Actions(store) => {
+                let names: Vec<&str> = Action::of(store).iter().map(|a| a.as_str()).collect();
+                json!({"type": "array", "items": {"enum": names}, "minItems": 1})
+            }
+            Kind::Version => json!({"const": super::read::POLICY_VERSION}),
+            Kind::Positive => json!({"type": "integer", "minimum": 1, "maximum": u32::MAX}),
+            Kind::Duration => json!({"type": "string", "pattern": "^[0-9]+(ms|s|m|h)$"}),
+            Kind::Tables(each) => json!({"type": "object", "additionalProperties": each}),
+            Kind::Rows(each) => json!({"type": "array", "items": each}),
+            Kind::Stores => {
+                let each =
+                    Store::ALL.map(|store| (store.as_str().to_owned(), table(store_keys(store))));
+                let each: Map<String, Value> = each.into_iter().collect();
+                json!({"type": "object", "properties": each, "additionalProperties": false})
+            }
+        };
+        if let Some(members) = schema.as_object_mut() {
+            members.insert("description".into(), self.description.into());
+        }
+        schema
+    }
+}
+
+/// A table of these keys and no other.
+fn table(keys: Vec<Key>) -> Value {
+    let required: Vec<&str> = keys
+        .iter()
+        .filter(|key| key.is_required)
+        .map(|key| key.name)
+        .collect();
+    let required = json!(required);
+    let properties: Map<String, Value> = keys
+        .into_iter()
+        .map(|key| (key.name.to_owned(), key.schema()))
+        .collect();
+    json!({
+        "type": "object", "properties": properties, "required": required, "additionalProperties": false,
+    })
+}
+
+fn policy_keys() -> Vec<Key> {
+    let grants = Store::ALL.map(|store| table(grant_keys(store)));
+    vec![
+        key(
+            "version",
+            Kind::Version,
+            "The version of the format; in every file.",
+        )
+        .required(),
+        key(
+            "stores",
+            Kind::Stores,
+            "Where every table, collection and key lives.",
+        ),
+        key(
+            "roles",
+            Kind::Tables(table(role_keys(json!({"anyOf": grants})))),
+            "Who may do what. What is not granted is denied.",
+        ),
+        key(
+            "rate_limits",
+            Kind::Tables(table(rate_limit_keys())),
+            "How much, by name.",
+        ),
+    ]
+}
+
+fn store_keys(store: Store) -> Vec<Key> {
+    let mut keys = Vec::new();
+    match (namespace_key(store), store) {
+        (Some(name), Store::Postgres) => keys.push(key(
+            name,
+            Kind::Text,
+            "What a name without a schema means; `public` where left out.",
+        )),
+        (Some(name), Store::Mysql | Store::Mongodb | Store::Redis) => {
+            let description = "What a name without a database means.";
+            keys.push(key(name, Kind::Text, description));
+        }
+        (None, _) => {}
+    }
+    let lives = match store {
+        Store::Redis => "The key patterns, as Redis' globs, that live here.".to_owned(),
+        Store::Postgres | Store::Mysql | Store::Mongodb => {
+            format!(
+                "Every {} that lives here, as the server stores its name.",
+                object_word(store)
+            )
+        }
+    };
+    keys.push(key(objects_key(store), Kind::Names, lives));
+    if matches!(store, Store::Postgres | Store::Mysql) {
+        let description = "Functions that may be called although they may do more than compute.";
+        keys.push(key("functions", Kind::Names, description));
+    }
+    keys
+}
+
+fn role_keys(grant: Value) -> Vec<Key> {
+    vec![
+        key("description", Kind::Text, "Who this is, for people."),
+        key(
+            "rate_limit",
+            Kind::Text,
+            "The name of a rate limit; without one there is no limit.",
+        ),
+        key(
+            "grants",
+            Kind::Rows(grant),
+            "What the role may do, store by store.",
+        ),
+    ]
+}
+
+fn grant_keys(store: Store) -> Vec<Key> {
+    let objects = format!(
+        "Each {} that is granted; `*` is all that live in {store}.",
+        object_word(store)
+    );
+    vec![
+        key(
+            "store",
+            Kind::Fixed(store.as_str()),
+            "The store of this grant.",
+        )
+        .required(),
+        key(objects_key(store), Kind::SomeNames, objects).required(),
+        key(
+            "actions",
+            Kind::Actions(store),
+            "What may be done with them.",
+        )
+        .required(),
+    ]
+}
+
+fn rate_limit_keys() -> Vec<Key> {
+    vec![
+        key("requests", Kind::Positive, "Requests in each period.").required(),
+        key(
+            "per",
+            Kind::Duration,
+            "The period: `500ms`, `10s`, `1m`, `1h`; a day at most.",
+        )
+        .required(),
+        key(
+            "burst",
+            Kind::Positive,
+            "Requests that may come at once; `requests` where left out.",
+        ),
+    ]
+}
+
+/// The whole schema, draft 2020-12.
+pub fn schema() -> Value {
+    let mut schema = table(policy_keys());
+    if let Some(members) = schema.as_object_mut() {
+        members.shift_insert(
+            0,
+            "$schema".into(),
+            "https://json-schema.org/draft/2020-12/schema".into(),
+        );
+        members.shift_insert(1, "title".into(), "Bulkhead policy, version 1".into());
+    }
+    schema
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::toml_tree::taken;
+    use super::super::{Policy, PolicyFile};
+    use super::*;
+
+    type Keys = BTreeSet<String>;
+
+    fn names(keys: Vec<Key>) -> Keys {
+        keys.into_iter().map(|key| key.name.to_owned()).collect()
+    }
+
+    /// The keys that the reader asks a table for, as it asked while it read a policy that has such tables.
+    fn read(what: &str, text: &str) -> Keys {
+        taken::clear();
+        let file = PolicyFile {
+            path: "p.toml".into(),
+            text: text.into(),
+        };
+        let _ = Policy::compile(&[file]);
+        taken::of(what)
+    }
+
+    #[test]
+    fn the_schema_has_the_readers_keys() {
+        assert_eq!(read("the policy", "version = 1"), names(policy_keys()));
+        for store in Store::ALL {
+            let text = format!("version = 1\n[stores.{store}]\n");
+            assert_eq!(
+                read(&format!("stores.{store}"), &text),
+                names(store_keys(store))
+            );
+            let text = format!("version = 1\n[[roles.r.grants]]\nstore = '{store}'\n");
+            assert_eq!(read("a grant", &text), names(grant_keys(store)), "{store}");
+        }
+        let text = "version = 1\n[roles.r]\n[rate_limits.l]\n";
+        assert_eq!(read("roles.r", text), names(role_keys(Value::Null)));
+        assert_eq!(read("rate_limits.l", text), names(rate_limit_keys()));
+    }
+
+    #[test]
+    fn the_file_beside_the_examples_is_this() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/policies/policy.schema.json");
+        let printed = serde_json::to_string_pretty(&schema()).unwrap() + "\n";
+        let file = std::fs::read_to_string(path).unwrap_or_default();
+        assert_eq!(
+            file, printed,
+            "run `bulkhead policy schema > policies/policy.schema.json`"
+        );
+    }
+}
