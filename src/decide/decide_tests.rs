@@ -1,6 +1,6 @@
 use super::*;
 use crate::error::Code;
-use crate::operation::{Action, Classification, Object, Payload, Touch};
+use crate::operation::{Action, Classification, Object, Payload, Script, Touch};
 use Action::{Ddl, Delete, Find, Insert, Read, Select, Update, Write};
 use Store::{Mongodb, Mysql, Postgres, Redis};
 

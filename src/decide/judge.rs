@@ -95,6 +95,10 @@ impl super::Policy {
         if !functions.is_empty() {
             return Err(forbidden(store, &functions));
         }
+        let scripts = refused_scripts(objects, &classification.scripts);
+        if !scripts.is_empty() {
+            return Err(unvouched(store, &scripts));
+        }
         if classification.touches.is_empty() && !role.is_known_in(store, now) {
             return self.or_shadow(role, nothing_granted(role, store), true);
         }

@@ -12,7 +12,7 @@ mod lifecycle;
 mod memory;
 mod outage;
 mod routes;
-mod stream;
+mod scripts;
 #[path = "../support/mod.rs"]
 mod support;
 mod transactions;
