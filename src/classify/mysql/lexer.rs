@@ -117,6 +117,10 @@ impl<'a> Lexer<'a> {
             (b'x' | b'X', b'\'') => self.quoted_binary(|byte| byte.is_ascii_hexdigit(), 2)?,
             (b'b' | b'B', b'\'') => self.quoted_binary(|byte| matches!(byte, b'0' | b'1'), 1)?,
             (b'`', _) => self.quoted_name()?,
+            // Neither server takes this `?` for a parameter.
+            (b'?', next) if is_name_byte(next) => {
+                return unparsable("a parameter runs into a name; put a space between them");
+            }
             (b'?', _) => {
                 self.at += 1;
                 Kind::Parameter

@@ -49,6 +49,11 @@ fn relaxed_forms_are_read() {
             r#"{"a":{"$numberLong":"2147483648"}}"#,
         ),
         (r#"{"a":1.0}"#, r#"{"a":{"$numberDouble":"1.0"}}"#),
+        // BSON keeps a regular expression's options in this order.
+        (
+            r#"{"a":{"$regularExpression":{"pattern":"o","options":"mi"}}}"#,
+            r#"{"a":{"$regularExpression":{"pattern":"o","options":"im"}}}"#,
+        ),
         (r#"{"a":-0}"#, r#"{"a":{"$numberDouble":"-0.0"}}"#),
         // A parser that is off by one unit in the last place would show here.
         (

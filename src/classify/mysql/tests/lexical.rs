@@ -67,8 +67,14 @@ fn strings_and_numbers() {
         &[
             "SELECT 1e0UNION SELECT 2",
             "SELECT x FROM db 9.e.a",
-            "SELECT 1.5x",
             "SELECT 1..x",
+            "SELECT ?secret FROM a",
+            "SELECT 1 FROM a LIMIT ?OFFSET 1",
+            "SELECT ?1",
+            "SELECT 1..x",
+            "SELECT ?secret FROM a",
+            "SELECT 1 FROM a LIMIT ?OFFSET 1",
+            "SELECT ?1",
         ],
     );
     check_refused(

@@ -8,6 +8,7 @@
 //! may list by its digest ([`super::vouched`]).
 
 mod globals;
+mod loops;
 mod source;
 mod value;
 mod walk;

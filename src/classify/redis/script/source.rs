@@ -11,7 +11,7 @@ use crate::classify::{Refusal, Result};
 pub(super) const SCRIPT_BYTES_MAX: usize = 128 * 1024;
 
 /// Deepest nesting: brackets, blocks and operators that stand open at once. Lua's own limit is 200.
-pub(super) const NESTING_MAX: usize = 120;
+pub(super) const NESTING_MAX: usize = 60;
 
 /// Parses a script as Lua 5.1.
 pub(super) fn parse(script: &[u8]) -> Result<Ast> {

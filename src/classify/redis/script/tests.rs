@@ -246,13 +246,7 @@ fn hostile_sizes_end_in_a_limit() {
         assert!(script(source).is_err());
     }
     // As deep as the limit lets it, on a thread as small as the runtime's.
-    for (open, close) in [
-        ("(", ")"),
-        ("{", "}"),
-        ("not ", ""),
-        ("1 .. ", ""),
-        ("function() return ", " end"),
-    ] {
+    for (open, close) in [("(", ")"), ("{", "}"), ("not ", ""), ("1 .. ", "")] {
         let source = format!("return {}1{}", open.repeat(50), close.repeat(50));
         script(&source).unwrap_or_else(|error| panic!("{open}: {error}"));
     }
@@ -273,6 +267,29 @@ fn scripts_that_may_never_end_are_refused() {
         "for i = 1, 1e12 do end",
         "for i = 1, 2, 0 do end",
         "local function f() return f() end return f()",
+        "local f = 1 local function f() return f() end return f()",
+        "local f f = function() return f() end return f()",
+        "local f function f() return f() end return f()",
+        "local t = {} t.f = function() return t.f() end return t.f()",
+        "local t = {} function t.f() return t.f() end return t.f()",
+        "local t = {} function t:f() return self:f() end return t:f()",
+        "local t = {f = function(g) return g(g) end} return t.f(t.f)",
+        "local f, g f = function() return g() end g = function() return f() end return f()",
+        "local function f(g) return g(g) end return f(f)",
+        "return (function(f) return f(f) end)(function(f) return f(f) end)",
+        "local function f(g) return pcall(g, g) end return pcall(f, f)",
+        "local function f() return 1 end return (f or 1)()",
+        "local function f() return 1 end return {f}",
+        "local function f() return 1 end f = 2 return f",
+        "local function f() return function() end end return f()()",
+        "return select(1, function() end)()",
+        "local ok, f = pcall(error, function() end) return f()",
+        "for _ in math.random do end",
+        "for _ in type, 1 do end",
+        "for _ in function() return 1 end do end",
+        "for _ in (function() return next end)() do end",
+        "local next = type for _ in next, 1 do end",
+        "local string = {gmatch = 1} for _ in string.gmatch('a', 'b') do end",
     ] {
         assert!(script(source).is_err(), "{source}");
     }
@@ -290,4 +307,51 @@ fn a_backtick_is_refused_outside_strings_and_comments() {
     }
     let quoted = "-- the `key`\nreturn redis.call('set', KEYS[1], '`')";
     assert!(script(quoted).is_ok());
+}
+
+#[test]
+fn functions_that_are_only_called_pass() {
+    for source in [
+        "local function f(a) return a end local function g(a) return f(f(a)) end return g(1)",
+        "local f = function(a) return a end return f(1)",
+        "return (function(a) return a end)(1)",
+        "local ok, v = pcall(function() return redis.call('GET', KEYS[1]) end) return v",
+        "local t = {2, 1} table.sort(t, function(a, b) return a < b end) return t",
+        "local function low(c) return c:lower() end return string.gsub(ARGV[1], '%u', low)",
+        "for w in string.gmatch(ARGV[1], '%a+') do redis.call('SADD', KEYS[1], w) end",
+        "for w in ARGV[1]:gmatch('%a+') do redis.call('SADD', KEYS[1], w) end",
+        "for k, v in next, ARGV do redis.call('HSET', KEYS[1], k, v) end",
+        "local insert = table.insert local t = {} insert(t, 1) return t",
+    ] {
+        script(source).unwrap_or_else(|error| panic!("{source}: {error}"));
+    }
+}
+
+/// Each line is short; what it makes of the one before it is not.
+#[test]
+fn work_that_multiplies_is_refused() {
+    let doubling: String = (1..60)
+        .map(|n| format!("local function f{n}() f{}() f{}() end ", n - 1, n - 1))
+        .collect();
+    let doubling = format!("local function f0() return 1 end {doubling}");
+    let loops = "for i = 1, 100000 do ".repeat(3) + &"end ".repeat(3);
+    for (source, why) in [
+        (format!("{doubling} return f59()"), "very long"),
+        (format!("{doubling} return pcall(f59)"), "very long"),
+        (format!("{loops} return 1"), "very long"),
+        (
+            format!("local function f() {loops} end return (f())"),
+            "very long",
+        ),
+    ] {
+        let error = script(&source).unwrap_err();
+        assert!(error.to_string().contains(why), "{source}: {error}");
+    }
+    assert!(script(&format!("{doubling} return f9()")).is_ok());
+    // What nests in an argument is read once: reading it twice at each level would take for ever.
+    for name in ["pcall", "xpcall", "type", "redis.pcall"] {
+        let open = format!("{name}(function() return ").repeat(29);
+        let nested = script(&format!("return {open}1{}", " end)".repeat(29)));
+        assert_eq!(nested.is_ok(), name.starts_with(['p', 'x']), "{name}");
+    }
 }

@@ -8,6 +8,7 @@ use full_moon::tokenizer::{StringLiteralQuoteType, Symbol, TokenReference, Token
 use super::super::arguments::{self, Argument, Arguments, Found};
 use super::super::lookup;
 use super::super::table::{Grammar, Standing};
+use super::loops::ROUNDS_ASSUMED;
 use super::walk::{Binding, Value, Walk, returns_one, text};
 use super::{Which, globals, unproven};
 use crate::classify::{Refusal, Result};
@@ -26,14 +27,15 @@ impl Walk {
                 self.kept(rhs)?;
                 Ok(Value::Data)
             }
-            Expression::Parentheses { expression, .. } => Ok(match self.kept(expression)? {
+            Expression::Parentheses { expression, .. } => Ok(match self.value(expression)? {
                 Value::Many => Value::Data,
                 Value::ManyKeys => Value::Key(Which::Any),
+                value @ Value::Function(_) => value,
                 value @ (Value::Literal(_)
                 | Value::Key(_)
                 | Value::Keys
                 | Value::Call
-                | Value::Data) => value,
+                | Value::Data) => value.kept()?,
             }),
             Expression::UnaryOperator { unop, expression } => {
                 let value = self.value(expression)?;
@@ -42,10 +44,7 @@ impl Walk {
                 }
                 Ok(Value::Data)
             }
-            Expression::Function(function) => {
-                self.function(function.body(), false)?;
-                Ok(Value::Data)
-            }
+            Expression::Function(function) => Ok(Value::Function(self.function(function.body())?)),
             Expression::FunctionCall(call) => {
                 let suffixes: Vec<&Suffix> = call.suffixes().collect();
                 self.chain(call.prefix(), &suffixes)
@@ -72,6 +71,8 @@ impl Walk {
             Some(Binding::Data) => Ok(Value::Data),
             Some(Binding::Key(which)) => Ok(Value::Key(which)),
             Some(Binding::Call) => Ok(Value::Call),
+            Some(Binding::Function(work)) => Ok(Value::Function(work)),
+            Some(Binding::Itself) => Err(recursive()),
             None => self.global(name, &[]).map(|(value, _)| value),
         }
     }
@@ -127,10 +128,12 @@ impl Walk {
         suffixes: &[&'a Suffix],
     ) -> Result<Value<'a>> {
         let (mut value, taken) = match prefix {
-            Prefix::Expression(expression) => (self.kept(expression)?, 0),
+            Prefix::Expression(expression) => (self.value(expression)?, 0),
             Prefix::Name(name) => match self.local(text(name)) {
                 Some(Binding::Data) => (Value::Data, 0),
                 Some(Binding::Key(which)) => (Value::Key(which), 0),
+                Some(Binding::Function(work)) => (Value::Function(work), 0),
+                Some(Binding::Itself) => return Err(recursive()),
                 Some(Binding::Call) => match suffixes.first() {
                     Some(Suffix::Call(Call::AnonymousCall(arguments))) => {
                         self.command(arguments)?;
@@ -144,7 +147,12 @@ impl Walk {
             _ => return Err(unproven("has an expression that is not Lua 5.1")),
         };
         for suffix in suffixes.iter().skip(taken) {
-            value.kept()?;
+            match (value, suffix) {
+                (Value::Function(work), Suffix::Call(Call::AnonymousCall(_))) => self.calls(work),
+                (_, _) => {
+                    value.kept()?;
+                }
+            }
             match suffix {
                 Suffix::Index(index) => {
                     self.index(index)?;
@@ -233,24 +241,19 @@ impl Walk {
         let Some(Suffix::Call(Call::AnonymousCall(arguments))) = suffixes.get(at).copied() else {
             return Ok((Value::Data, at));
         };
-        if let (
-            FunctionArgs::Parentheses {
-                arguments: given, ..
-            },
-            "pcall",
-        ) = (arguments.as_ref(), name)
-            && let Some(function) = given.iter().next()
-            && self.value(function)? == Value::Call
-        {
-            self.command_of(given.iter().skip(1))?;
-            return Ok((Value::Many, at + 1));
-        }
         let mut reads_keys = false;
         match arguments.as_ref() {
             FunctionArgs::Parentheses { arguments, .. } => {
-                for argument in arguments {
+                for (index, argument) in arguments.iter().enumerate() {
+                    // Each argument is read once: what is nested in it would be read twice as often at each level.
                     let value = self.value(argument)?;
-                    if value == Value::Keys && globals::KEYS_READERS.contains(&name) {
+                    if (name, index, value) == ("pcall", 0, Value::Call) {
+                        self.command_of(arguments.iter().skip(1))?;
+                        return Ok((Value::Many, at + 1));
+                    }
+                    if let (Value::Function(work), Some(times)) = (value, callbacks(name, index)) {
+                        self.calls(work.saturating_mul(times));
+                    } else if value == Value::Keys && globals::KEYS_READERS.contains(&name) {
                         reads_keys = true;
                     } else {
                         value.kept()?;
@@ -385,6 +388,19 @@ fn number(token: &TokenReference) -> Value<'_> {
     } else {
         Value::Data
     }
+}
+
+/// How often a function of the library calls the function that it is given in this place.
+fn callbacks(name: &str, index: usize) -> Option<u64> {
+    match (name, index) {
+        ("pcall", 0) | ("xpcall", 0 | 1) => Some(1),
+        ("table.sort", 1) | ("string.gsub", 2) => Some(ROUNDS_ASSUMED),
+        _ => None,
+    }
+}
+
+fn recursive() -> Refusal {
+    unproven("has a function that calls itself, which may never end")
 }
 
 /// A quoted string without escapes stands for its own bytes; any other is data.

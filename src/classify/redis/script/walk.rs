@@ -3,9 +3,8 @@
 use std::collections::HashSet;
 
 use full_moon::ast::{
-    Assignment, Ast, Block, Expression, FunctionBody, FunctionCall, FunctionDeclaration,
-    GenericFor, If, LastStmt, LocalAssignment, LocalFunction, NumericFor, Parameter, Stmt, Suffix,
-    Var,
+    Assignment, Ast, Block, Expression, FunctionBody, FunctionCall, FunctionDeclaration, If,
+    LastStmt, LocalAssignment, LocalFunction, Parameter, Stmt, Suffix, Var,
 };
 use full_moon::tokenizer::{TokenReference, TokenType};
 use full_moon::visitors::Visitor;
@@ -25,6 +24,9 @@ pub(super) enum Value<'a> {
     Keys,
     /// `redis.call` or `redis.pcall` itself: it may be called.
     Call,
+    /// A function of the script, and what one call of it costs. It may be called, and never stored or passed on but to
+    /// the library: what data holds is then never a function of the script, so that none can come to call itself.
+    Function(u64),
     /// Something that cannot lead to a key of its own accord.
     Data,
     /// Any number of such values.
@@ -44,24 +46,31 @@ impl<'a> Value<'a> {
             Self::ManyKeys => Argument::AnyKey,
             Self::Many if last => Argument::Rest,
             Self::Many | Self::Data => Argument::Unknown,
-            Self::Keys | Self::Call => return Err(self.escapes()),
+            Self::Keys | Self::Call | Self::Function(_) => return Err(self.escapes()),
         })
     }
 
     /// Refuses what must not become a value of the script.
     pub fn kept(self) -> Result<Self> {
         match self {
-            Self::Keys | Self::Call => Err(self.escapes()),
+            Self::Keys | Self::Call | Self::Function(_) => Err(self.escapes()),
             Self::Literal(_) | Self::Key(_) | Self::Data | Self::Many | Self::ManyKeys => Ok(self),
         }
     }
 
     fn escapes(self) -> crate::classify::Refusal {
-        unproven(if matches!(self, Self::Keys) {
-            "passes `KEYS` itself on"
-        } else {
-            "passes `redis.call` itself on"
-        })
+        match self {
+            Self::Keys => unproven("passes `KEYS` itself on"),
+            Self::Function(_) => unproven(
+                "stores a function or passes it on, which could come to call itself for ever",
+            ),
+            Self::Call
+            | Self::Literal(_)
+            | Self::Key(_)
+            | Self::Data
+            | Self::Many
+            | Self::ManyKeys => unproven("passes `redis.call` itself on"),
+        }
     }
 
     /// What a local that is set once holds.
@@ -69,6 +78,7 @@ impl<'a> Value<'a> {
         match self {
             Self::Key(which) => Binding::Key(which),
             Self::Call => Binding::Call,
+            Self::Function(work) => Binding::Function(work),
             Self::ManyKeys => Binding::Key(Which::Any),
             Self::Literal(_) | Self::Keys | Self::Data | Self::Many => Binding::Data,
         }
@@ -81,6 +91,9 @@ pub(super) enum Binding {
     Data,
     Key(Which),
     Call,
+    Function(u64),
+    /// The function in whose body this is.
+    Itself,
 }
 
 /// What the commands of a script do to its keys.
@@ -91,8 +104,15 @@ pub(super) fn summarise(ast: &Ast) -> Result<Summary> {
         scopes: Vec::new(),
         assigned: assigned.names,
         uses: Vec::new(),
+        work: 0,
+        rounds: 1,
     };
     walk.block(ast.nodes())?;
+    if walk.work > WORK_MAX {
+        return Err(unproven(
+            "calls functions or counts within loops so often that it may run for very long",
+        ));
+    }
     Ok(Summary { uses: walk.uses })
 }
 
@@ -119,9 +139,13 @@ impl Visitor for Assigned {
 }
 
 pub(super) struct Walk {
-    scopes: Vec<Vec<(String, Binding)>>,
+    pub scopes: Vec<Vec<(String, Binding)>>,
     assigned: HashSet<String>,
     uses: Vec<(Which, Access)>,
+    /// How many statements one call of the function that is being read may run, roughly.
+    work: u64,
+    /// How often the statement that is being read runs.
+    pub rounds: u64,
 }
 
 impl Walk {
@@ -141,7 +165,7 @@ impl Walk {
         }
     }
 
-    fn declare(&mut self, name: &str, binding: Binding) {
+    pub fn declare(&mut self, name: &str, binding: Binding) {
         let binding = if self.assigned.contains(name) {
             Binding::Data
         } else {
@@ -152,7 +176,13 @@ impl Walk {
         }
     }
 
-    fn block(&mut self, block: &Block) -> Result<()> {
+    /// Counts a call of something that costs so much.
+    pub fn calls(&mut self, work: u64) {
+        let work = self.rounds.saturating_mul(work);
+        self.work = self.work.saturating_add(work);
+    }
+
+    pub fn block(&mut self, block: &Block) -> Result<()> {
         self.scopes.push(Vec::new());
         let walked = self.statements(block);
         self.scopes.pop();
@@ -182,6 +212,7 @@ impl Walk {
     }
 
     fn statement(&mut self, statement: &Stmt) -> Result<()> {
+        self.calls(1);
         match statement {
             Stmt::Assignment(assignment) => self.assignment(assignment),
             Stmt::Do(body) => self.block(body.block()),
@@ -240,10 +271,14 @@ impl Walk {
             let value = self.value(expression)?;
             spreads_keys = value == Value::ManyKeys;
             // `local call = redis.call` is an alias that stays known as long as nobody assigns to it.
-            bindings.push(if value == Value::Call {
-                Binding::Call
-            } else {
-                value.kept()?.bound()
+            bindings.push(match value {
+                Value::Call | Value::Function(_) => value.bound(),
+                Value::Literal(_)
+                | Value::Key(_)
+                | Value::Keys
+                | Value::Data
+                | Value::Many
+                | Value::ManyKeys => value.kept()?.bound(),
             });
         }
         for (index, name) in locals.names().iter().enumerate() {
@@ -254,41 +289,54 @@ impl Walk {
                 None if spreads_keys => Binding::Key(Which::Any),
                 None => Binding::Data,
             };
-            if binding == Binding::Call && self.assigned.contains(name) {
-                return Err(unproven(format_args!(
-                    "assigns to `{name}`, which is `redis.call`"
-                )));
-            }
-            self.declare(name, binding);
+            self.declare_once(name, binding)?;
         }
         Ok(())
     }
 
-    /// `function f() …` sets a variable: a local of that name, or a field of one.
-    fn declaration(&mut self, declaration: &FunctionDeclaration) -> Result<()> {
-        let name = declaration.name();
-        let root = name.names().iter().next().map(text).unwrap_or_default();
-        if self.local(root).is_none() {
+    /// Declares a local; one that holds `redis.call` or a function may not be assigned to anywhere.
+    fn declare_once(&mut self, name: &str, binding: Binding) -> Result<()> {
+        let what = match binding {
+            Binding::Call => "`redis.call`",
+            Binding::Function(_) => "a function",
+            Binding::Data | Binding::Key(_) | Binding::Itself => "",
+        };
+        if !what.is_empty() && self.assigned.contains(name) {
             return Err(unproven(format_args!(
-                "declares the global function `{root}`"
+                "assigns to `{name}`, which is {what}"
             )));
         }
-        self.function(declaration.body(), name.method_name().is_some())
+        self.declare(name, binding);
+        Ok(())
+    }
+
+    /// `function f() …` sets a variable, a local of that name or a field of one, which its body can see.
+    fn declaration(&self, declaration: &FunctionDeclaration) -> Result<()> {
+        let name = declaration.name();
+        let root = name.names().iter().next().map(text).unwrap_or_default();
+        Err(if self.local(root).is_none() {
+            unproven(format_args!("declares the global function `{root}`"))
+        } else {
+            unproven(format_args!(
+                "sets `{root}` to a function, which could come to call itself for ever: write `local function`"
+            ))
+        })
     }
 
     fn local_function(&mut self, function: &LocalFunction) -> Result<()> {
-        // Its name is not known inside its own body: recursion may never end.
-        self.function(function.body(), false)?;
-        self.declare(text(function.name()), Binding::Data);
-        Ok(())
+        let name = text(function.name());
+        // Its name means itself in its own body.
+        self.scopes.push(vec![(name.to_owned(), Binding::Itself)]);
+        let work = self.function(function.body());
+        self.scopes.pop();
+        self.declare_once(name, Binding::Function(work?))
     }
 
-    /// A function's body; what its callers pass is data.
-    pub fn function(&mut self, body: &FunctionBody, method: bool) -> Result<()> {
+    /// A function's body, and what one call of it costs; what its callers pass is data.
+    pub fn function(&mut self, body: &FunctionBody) -> Result<u64> {
+        let outer = (self.work, self.rounds);
+        (self.work, self.rounds) = (1, 1);
         self.scopes.push(Vec::new());
-        if method {
-            self.declare("self", Binding::Data);
-        }
         for parameter in body.parameters() {
             if let Parameter::Name(name) = parameter {
                 self.declare(text(name), Binding::Data);
@@ -296,7 +344,9 @@ impl Walk {
         }
         let walked = self.block(body.block());
         self.scopes.pop();
-        walked
+        let work = self.work;
+        (self.work, self.rounds) = outer;
+        walked.map(|()| work)
     }
 
     fn branches(&mut self, branches: &If) -> Result<()> {
@@ -310,57 +360,6 @@ impl Walk {
             Some(block) => self.block(block),
             None => Ok(()),
         }
-    }
-
-    fn numeric_for(&mut self, body: &NumericFor) -> Result<()> {
-        self.all_kept([body.start(), body.end()].into_iter().chain(body.step()))?;
-        let ends = [body.start(), body.end()].into_iter().all(is_bound);
-        if !ends || !body.step().is_none_or(is_step) {
-            return Err(unproven(format_args!(
-                "has a `for` whose rounds are not bounded by a length (`#t`) or a number up to {ROUNDS_MAX}"
-            )));
-        }
-        self.scopes.push(Vec::new());
-        self.declare(text(body.index_variable()), Binding::Data);
-        let walked = self.block(body.block());
-        self.scopes.pop();
-        walked
-    }
-
-    fn generic_for(&mut self, body: &GenericFor) -> Result<()> {
-        let over_keys = self.iterates_keys(body.expressions().iter());
-        if !over_keys {
-            self.all_kept(body.expressions().iter())?;
-        }
-        self.scopes.push(Vec::new());
-        for (index, name) in body.names().iter().enumerate() {
-            let element = over_keys && index == 1;
-            self.declare(
-                text(name),
-                if element {
-                    Binding::Key(Which::Any)
-                } else {
-                    Binding::Data
-                },
-            );
-        }
-        let walked = self.block(body.block());
-        self.scopes.pop();
-        walked
-    }
-
-    /// Whether a `for` runs over `ipairs(KEYS)` or `pairs(KEYS)`, whose second variable is then an element.
-    fn iterates_keys<'a>(&self, mut expressions: impl Iterator<Item = &'a Expression>) -> bool {
-        let (Some(Expression::FunctionCall(call)), None) = (expressions.next(), expressions.next())
-        else {
-            return false;
-        };
-        let name = self.global_name(call.prefix());
-        let mut suffixes = call.suffixes();
-        let (Some(suffix), None) = (suffixes.next(), suffixes.next()) else {
-            return false;
-        };
-        matches!(name, Some("ipairs" | "pairs")) && self.only_keys(suffix)
     }
 
     fn call(&mut self, call: &FunctionCall) -> Result<Value<'static>> {
@@ -391,25 +390,5 @@ pub(super) fn returns_one(name: &str) -> bool {
     globals::ONE_VALUE.contains(&name)
 }
 
-/// Most rounds of a loop that counts to a literal number.
-const ROUNDS_MAX: f64 = 100_000.0;
-
-/// A length, or a small literal number.
-fn is_bound(expression: &Expression) -> bool {
-    let text = expression.to_string();
-    let text = text.trim();
-    text.starts_with('#')
-        && text
-            .chars()
-            .skip(1)
-            .all(|c| c.is_alphanumeric() || c == '_')
-        || text
-            .parse::<f64>()
-            .is_ok_and(|number| number.abs() <= ROUNDS_MAX)
-}
-
-/// A whole number other than 0.
-fn is_step(expression: &Expression) -> bool {
-    let text = expression.to_string().replace(char::is_whitespace, "");
-    text.parse::<i64>().is_ok_and(|number| number != 0)
-}
+/// Most statements that a script may run, as far as its text alone makes them many: a second or two.
+const WORK_MAX: u64 = 100_000_000;
