@@ -1,5 +1,6 @@
 //! Request bodies: read within bounds, then parsed into what the gate asks.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,8 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::CONTENT_TYPE;
 use hyper::{HeaderMap, Request};
-use serde::Deserialize;
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::coding::{Coding, Receiver, Refused};
@@ -99,7 +101,8 @@ fn media_type(headers: &HeaderMap) -> Result<(), Problem> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct QueryBody {
-    sql: String,
+    #[serde(deserialize_with = "shared_text")]
+    sql: Arc<str>,
     #[serde(default)]
     params: Vec<Box<RawValue>>,
     timeout_ms: Option<u64>,
@@ -107,6 +110,23 @@ struct QueryBody {
     rows: Option<Rows>,
     #[serde(default)]
     numbers: Numbers,
+}
+
+/// A string straight into where it stays: a statement may be as large as the body.
+fn shared_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<str>, D::Error> {
+    struct Text;
+    impl Visitor<'_> for Text {
+        type Value = Arc<str>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a string")
+        }
+
+        fn visit_str<E>(self, text: &str) -> Result<Arc<str>, E> {
+            Ok(Arc::from(text))
+        }
+    }
+    deserializer.deserialize_str(Text)
 }
 
 #[derive(Deserialize)]

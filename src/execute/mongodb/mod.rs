@@ -15,6 +15,8 @@ mod views;
 mod cursor_server_tests;
 #[cfg(test)]
 mod server_tests;
+#[cfg(test)]
+mod values_server_tests;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

@@ -11,8 +11,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
-use super::link::{CONNECT_MS_MAX, ConnectError, RedisSettings, UNACKNOWLEDGED_MS_MAX};
 use super::link;
+use super::link::{CONNECT_MS_MAX, ConnectError, RedisSettings, UNACKNOWLEDGED_MS_MAX};
 use super::replies::{Replies, Reply};
 use crate::execute::tls;
 
@@ -87,7 +87,12 @@ impl Dial {
         }
         // Older servers do not know it, which is no fault.
         connection
-            .ask(redis::cmd("CLIENT").arg("SETINFO").arg("LIB-NAME").arg("bulkhead"))
+            .ask(
+                redis::cmd("CLIENT")
+                    .arg("SETINFO")
+                    .arg("LIB-NAME")
+                    .arg("bulkhead"),
+            )
             .await?;
         Ok(connection)
     }
@@ -131,7 +136,10 @@ impl Connection {
     }
 
     /// The next reply; `None` where there was no room for it.
-    pub async fn receive(&mut self, mut room: impl FnMut(u64) -> bool) -> io::Result<Option<Value>> {
+    pub async fn receive(
+        &mut self,
+        mut room: impl FnMut(u64) -> bool,
+    ) -> io::Result<Option<Value>> {
         loop {
             let reply = self.replies.next(&mut room).map_err(io::Error::other)?;
             match reply {

@@ -1,8 +1,8 @@
-//! One multiplexed connection that reconnects by itself, and says at once when it is away.
+//! How Redis is reached, and the rate limiter's connection, which reconnects by itself and says at once when it is
+//! away. (Callers' commands go over a [`Line`](super::line).)
 //!
 //! The driver's manager keeps trying to reconnect for ever, with backoff and jitter, and lets every command wait for
-//! that. Here a watcher asks `PING` while the connection is away, and a command waits only for an outage that has
-//! just begun; after that it is refused without waiting.
+//! that. Here a watcher asks `PING` while the connection is away.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,32 +11,32 @@ use std::time::{Duration, Instant};
 use redis::aio::{ConnectionLike as _, ConnectionManager, ConnectionManagerConfig};
 use redis::io::tcp::TcpSettings;
 use redis::{
-    Client, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, Pipeline,
-    ProtocolVersion, PushInfo, PushKind, RedisError, RedisResult, TlsCertificates, Value,
+    Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion, PushInfo,
+    PushKind, RedisError, TlsCertificates, Value,
 };
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::watch;
-use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 use crate::execute::settings::{TlsMode, TlsSettings};
+use crate::execute::tls::TlsError;
 
 /// How long opening the connection may take, TLS and authentication included.
 pub const CONNECT_MS_MAX: u64 = 2_000;
 /// How long a command waits for a connection that has just gone; later ones are refused at once.
 pub const RECONNECT_WAIT_MS_MAX: u64 = 500;
 /// Bounds of the pause between attempts to reconnect; the driver adds jitter.
-const RECONNECT_PAUSE_MS_MIN: u64 = 20;
-const RECONNECT_PAUSE_MS_MAX: u64 = 1_000;
+pub(super) const RECONNECT_PAUSE_MS_MIN: u64 = 20;
+pub(super) const RECONNECT_PAUSE_MS_MAX: u64 = 1_000;
 /// How long the watcher waits for an answer to `PING`, and between two of them.
-const PROBE_MS_MAX: u64 = 1_000;
+pub(super) const PROBE_MS_MAX: u64 = 1_000;
 const PROBE_PAUSE_MS: u64 = 50;
 /// A command that waited so long in vain makes the watcher look whether the connection still lives.
-const SUSPECT_MS_MIN: u64 = 500;
+pub(super) const SUSPECT_MS_MIN: u64 = 500;
 /// How long the kernel keeps data that nobody acknowledges, before it gives the connection up.
-const UNACKNOWLEDGED_MS_MAX: u64 = 10_000;
+pub(super) const UNACKNOWLEDGED_MS_MAX: u64 = 10_000;
 /// Commands that may wait inside the driver to be written.
-const WRITE_QUEUE_MAX: usize = 1_024;
+pub(super) const WRITE_QUEUE_MAX: usize = 1_024;
 
 /// Everything that a connection to Redis needs. `Debug` shows no password.
 #[derive(Debug, Clone)]
@@ -69,6 +69,8 @@ pub enum ConnectError {
         "`tls.mode` is \"verify-full\" and the Redis url is a Unix socket: set it to \"disable\""
     )]
     TlsOnSocket,
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error("the CA file `{path}` cannot be read: {cause}")]
     CaFile { path: String, cause: std::io::Error },
 }
@@ -215,30 +217,6 @@ impl Link {
         up
     }
 
-    /// Sends one command. Dropping the future does not take back a command that has been written.
-    pub async fn command(&self, command: &Cmd, timeout_ms: u64) -> Result<Value, Away> {
-        self.ready().await?;
-        let mut manager = self.0.manager.clone();
-        let reply = manager.req_packed_command(command);
-        let reply = timeout(Duration::from_millis(timeout_ms), reply).await;
-        self.heard(reply, timeout_ms)
-    }
-
-    /// Sends a pipeline and returns `count` replies, after `skip` others.
-    pub async fn pipeline(
-        &self,
-        pipeline: &Pipeline,
-        skip: usize,
-        count: usize,
-        timeout_ms: u64,
-    ) -> Result<Vec<Value>, Away> {
-        self.ready().await?;
-        let mut manager = self.0.manager.clone();
-        let replies = manager.req_packed_commands(pipeline, skip, count);
-        let replies = timeout(Duration::from_millis(timeout_ms), replies).await;
-        self.heard(replies, timeout_ms)
-    }
-
     /// The manager itself, for a caller with a deadline of its own who has asked [`Self::is_up`].
     pub fn manager(&self) -> ConnectionManager {
         self.0.manager.clone()
@@ -249,48 +227,6 @@ impl Link {
     pub fn suspect(&self) {
         self.0.up.send_replace(false);
         self.watch();
-    }
-
-    /// Waits for a connection that has just gone, and for no other.
-    async fn ready(&self) -> Result<(), Away> {
-        if self.is_up() {
-            return Ok(());
-        }
-        self.watch();
-        let since = *self
-            .0
-            .down_since
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let waited = since.elapsed();
-        let Some(left) = Duration::from_millis(RECONNECT_WAIT_MS_MAX).checked_sub(waited) else {
-            return Err(Away::NotConnected);
-        };
-        let mut up = self.0.up.subscribe();
-        match timeout(left, up.wait_for(|up| *up)).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(Away::NotConnected),
-        }
-    }
-
-    fn heard<T>(&self, reply: Result<RedisResult<T>, Elapsed>, timeout_ms: u64) -> Result<T, Away> {
-        match reply {
-            Ok(Ok(reply)) => Ok(reply),
-            Ok(Err(error)) => {
-                // A transaction that the server would not queue is an error here too, and no fault of the connection.
-                if error.is_io_error() || error.is_unrecoverable_error() {
-                    self.suspect();
-                }
-                Err(Away::Lost(error))
-            }
-            Err(_) => {
-                // A caller in a hurry says nothing about the connection.
-                if timeout_ms >= SUSPECT_MS_MIN {
-                    self.suspect();
-                }
-                Err(Away::Slow)
-            }
-        }
     }
 
     /// Starts the watcher, unless it runs: it asks `PING` until there is an answer.

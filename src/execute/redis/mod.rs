@@ -5,14 +5,17 @@
 
 mod blocking;
 mod command;
+mod dial;
+mod line;
 pub mod link;
+mod replies;
 
 #[cfg(test)]
 mod server_tests;
 
 use std::sync::Arc;
 
-use redis::{Client, Cmd, Pipeline, Value};
+use redis::{Cmd, Pipeline, Value};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 pub use blocking::BLOCKING_CONNECTIONS_MAX;
@@ -21,11 +24,14 @@ pub use link::{ConnectError, RedisSettings};
 
 use crate::execute::Error;
 use crate::limit::Ticket;
+use crate::memory::Memory;
 use crate::operation::{Payload, Store};
 use crate::wire::redis_json;
 use blocking::Blocking;
 use command::Kind;
-use link::{Away, Link};
+use dial::Dial;
+use line::{Got, HELD_BYTES_MAX, Line, REPLIES_BYTES_MAX};
+use link::Away;
 
 /// How much longer than its own wait a blocking command may take.
 const BLOCK_GRACE_MS: u64 = 1_000;
@@ -46,6 +52,21 @@ impl RedisReply {
             Self::Value(value)
         }
     }
+
+    fn of_got(got: Got) -> Self {
+        match got {
+            Got::Value(value) => Self::of(value),
+            Got::TooLarge => Self::Error(too_large()),
+        }
+    }
+}
+
+/// What the caller of a command is told whose reply was not kept.
+fn too_large() -> String {
+    format!(
+        "the command ran, but with this reply the request's replies are larger than {REPLIES_BYTES_MAX} bytes, or than \
+         what all callers' may hold: ask for part of it (GETRANGE, LRANGE, HSCAN)"
+    )
 }
 
 /// The connections, as the metrics count them.
@@ -62,7 +83,7 @@ pub struct Gauges {
 pub struct RedisStore(Arc<Inner>);
 
 struct Inner {
-    link: Link,
+    line: Line,
     blocking: Blocking,
     in_flight: Semaphore,
     in_flight_max: usize,
@@ -72,7 +93,7 @@ struct Inner {
 impl std::fmt::Debug for RedisStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RedisStore")
-            .field("link", &self.0.link)
+            .field("up", &self.0.line.is_up())
             .finish_non_exhaustive()
     }
 }
@@ -81,10 +102,11 @@ impl RedisStore {
     /// Checks the settings and starts connecting in the background; Redis may come later. Must be called inside a
     /// Tokio runtime.
     pub fn connect(settings: &RedisSettings) -> Result<Self, ConnectError> {
-        let client: Client = link::client(settings)?;
+        let dial = Dial::new(settings)?;
+        let memory = Memory::new(HELD_BYTES_MAX);
         Ok(Self(Arc::new(Inner {
-            link: Link::open(client.clone())?,
-            blocking: Blocking::new(client),
+            line: Line::open(dial.clone(), Arc::clone(&memory)),
+            blocking: Blocking::new(dial, memory),
             in_flight: Semaphore::new(settings.in_flight_max),
             in_flight_max: settings.in_flight_max,
             command_timeout_ms: settings.command_timeout_ms,
@@ -94,7 +116,7 @@ impl RedisStore {
     pub fn gauges(&self) -> Gauges {
         let free = self.0.in_flight.available_permits();
         Gauges {
-            up: self.0.link.is_up(),
+            up: self.0.line.is_up(),
             requests_in_flight: self.0.in_flight_max.saturating_sub(free),
             blocking_in_use: self.0.blocking.in_use(),
         }
@@ -103,10 +125,11 @@ impl RedisStore {
     /// Asks the server whether it serves. May be cancelled.
     pub async fn ping(&self) -> Result<(), Error> {
         let timeout_ms = self.0.command_timeout_ms;
-        let reply = self.0.link.command(&redis::cmd("PING"), timeout_ms).await;
-        let answer = reply.map_err(|away| not_answered(&away, timeout_ms))?;
-        if let Value::ServerError(error) = answer {
-            return Err(unavailable(redis_json::error_text(&error)));
+        let ping = redis::cmd("PING").get_packed_command();
+        let answer = self.0.line.send(ping, 1, timeout_ms).await;
+        let (got, _) = answer.map_err(|away| not_answered(&away, timeout_ms))?;
+        if let Some(Got::Value(Value::ServerError(error))) = got.first() {
+            return Err(unavailable(redis_json::error_text(error)));
         }
         Ok(())
     }
@@ -152,7 +175,10 @@ impl RedisStore {
     async fn single(&self, words: &[Vec<u8>], timeout_ms: u64) -> Result<RedisReply, Error> {
         let command = encode(words);
         let reply = match command::kind(words)? {
-            Kind::Plain => self.0.link.command(&command, timeout_ms).await,
+            Kind::Plain => {
+                let packed = command.get_packed_command();
+                self.0.line.send(packed, 1, timeout_ms).await
+            }
             Kind::Blocking { wait_ms } => {
                 let timeout_ms = wait_ms + BLOCK_GRACE_MS;
                 let Some(reply) = self.0.blocking.command(&command, timeout_ms).await else {
@@ -164,9 +190,12 @@ impl RedisStore {
                 reply
             }
         };
-        let value = reply.map_err(|away| not_answered(&away, timeout_ms))?;
-        serving(&value)?;
-        Ok(RedisReply::of(value))
+        let (got, _part) = reply.map_err(|away| not_answered(&away, timeout_ms))?;
+        serving(got.first())?;
+        match got.into_iter().next() {
+            Some(Got::Value(value)) => Ok(RedisReply::of(value)),
+            Some(Got::TooLarge) | None => Err(Error::Invalid(too_large())),
+        }
     }
 
     async fn pipeline(
@@ -183,14 +212,11 @@ impl RedisStore {
             }
             pipeline.add_command(encode(words));
         }
-        let replies = self
-            .0
-            .link
-            .pipeline(&pipeline, 0, commands.len(), timeout_ms)
-            .await;
-        let replies = replies.map_err(|away| not_answered(&away, timeout_ms))?;
-        replies.first().map_or(Ok(()), serving)?;
-        Ok(replies.into_iter().map(RedisReply::of).collect())
+        let packed = pipeline.get_packed_pipeline();
+        let answer = self.0.line.send(packed, commands.len(), timeout_ms).await;
+        let (got, _part) = answer.map_err(|away| not_answered(&away, timeout_ms))?;
+        serving(got.first())?;
+        Ok(got.into_iter().map(RedisReply::of_got).collect())
     }
 
     /// `MULTI` … `EXEC`. Where one command cannot even be queued, none runs; where one fails while running, the
@@ -206,20 +232,19 @@ impl RedisStore {
             command::queueable(words)?;
             pipeline.add_command(encode(words));
         }
-        let replies = self
-            .0
-            .link
-            .pipeline(&pipeline, commands.len() + 1, 1, timeout_ms)
-            .await;
-        let replies = match replies {
-            Ok(replies) => replies,
-            Err(Away::Lost(error)) => return Err(aborted(error)),
-            Err(away) => return Err(not_answered(&away, timeout_ms)),
-        };
-        match replies.into_iter().next() {
-            Some(Value::Array(values)) => Ok(values.into_iter().map(RedisReply::of).collect()),
-            Some(Value::ServerError(error)) => Err(refused(redis_json::error_text(&error))),
-            Some(_) | None => Err(refused("the transaction was aborted".into())),
+        let packed = pipeline.get_packed_pipeline();
+        // A reply to `MULTI`, one to each command that says it is queued, and one to `EXEC` with all results.
+        let count = commands.len() + 2;
+        let answer = self.0.line.send(packed, count, timeout_ms).await;
+        let (mut got, _part) = answer.map_err(|away| not_answered(&away, timeout_ms))?;
+        serving(got.first())?;
+        match got.pop() {
+            Some(Got::Value(Value::Array(values))) => {
+                Ok(values.into_iter().map(RedisReply::of).collect())
+            }
+            Some(Got::Value(Value::ServerError(error))) => Err(aborted(&got, &error)),
+            Some(Got::TooLarge) => Err(Error::Invalid(too_large())),
+            Some(Got::Value(_)) | None => Err(refused("the transaction was aborted".into())),
         }
     }
 }
@@ -234,8 +259,8 @@ fn encode(words: &[Vec<u8>]) -> Cmd {
 }
 
 /// A server that is loading its data, or has lost its primary, is away for every caller.
-fn serving(value: &Value) -> Result<(), Error> {
-    if let Value::ServerError(error) = value
+fn serving(got: Option<&Got>) -> Result<(), Error> {
+    if let Some(Got::Value(Value::ServerError(error))) = got
         && matches!(error.code(), "LOADING" | "MASTERDOWN" | "CLUSTERDOWN")
     {
         return Err(unavailable(redis_json::error_text(error)));
@@ -270,18 +295,20 @@ fn not_answered(away: &Away, timeout_ms: u64) -> Error {
     }
 }
 
-/// A transaction whose commands the server would not queue; any other failure is the connection's.
-fn aborted(error: redis::RedisError) -> Error {
-    let lost = unavailable(format!("connection lost: {error}"));
-    let Some(errors) = error.into_server_errors() else {
-        return lost;
-    };
-    match errors.first() {
-        Some((index, error)) => refused(format!(
-            "nothing was run, since command {} was refused: {}",
-            index + 1,
-            redis_json::error_text(error)
-        )),
-        None => lost,
-    }
+/// A transaction whose commands the server would not queue. `queued` begins with the reply to `MULTI`.
+fn aborted(queued: &[Got], error: &redis::ServerError) -> Error {
+    let cause = queued
+        .iter()
+        .enumerate()
+        .find_map(|(place, got)| match got {
+            Got::Value(Value::ServerError(error)) => Some((place, error)),
+            Got::Value(_) | Got::TooLarge => None,
+        });
+    refused(match cause {
+        Some((place, cause)) => format!(
+            "nothing was run, since command {place} was refused: {}",
+            redis_json::error_text(cause)
+        ),
+        None => redis_json::error_text(error),
+    })
 }

@@ -47,10 +47,7 @@ pub struct Replies {
 
 impl Replies {
     /// The next reply that is here whole. `room` says whether there is room for a reply of this many bytes.
-    pub fn next(
-        &mut self,
-        mut room: impl FnMut(u64) -> bool,
-    ) -> Result<Option<Reply>, Malformed> {
+    pub fn next(&mut self, mut room: impl FnMut(u64) -> bool) -> Result<Option<Reply>, Malformed> {
         loop {
             if self.string > 0 {
                 let here = (self.buffer.len() - self.at) as u64;
@@ -101,7 +98,10 @@ impl Replies {
             // An attribute goes before the value it is about.
             b'|' => {
                 let pairs = length(line)?.unwrap_or(0);
-                more = pairs.checked_mul(2).and_then(|more| more.checked_add(1)).ok_or(Malformed)?;
+                more = pairs
+                    .checked_mul(2)
+                    .and_then(|more| more.checked_add(1))
+                    .ok_or(Malformed)?;
             }
             _ => return Err(Malformed),
         }
@@ -198,7 +198,10 @@ mod tests {
             assert_eq!(seen, expected, "{size}");
         }
         let pushed = read(b">2\r\n+invalidate\r\n*0\r\n:1\r\n", 3, u64::MAX).unwrap();
-        assert_eq!(pushed, [Reply::Push, Reply::Whole(Bytes::from_static(b":1\r\n"))]);
+        assert_eq!(
+            pushed,
+            [Reply::Push, Reply::Whole(Bytes::from_static(b":1\r\n"))]
+        );
     }
 
     #[test]
@@ -212,7 +215,10 @@ mod tests {
             let stream = [first.as_slice(), b":7\r\n"].concat();
             for size in [1000, 1003] {
                 let seen = read(&stream, size, 10_000).unwrap();
-                assert_eq!(seen, [Reply::Dropped, Reply::Whole(Bytes::from_static(b":7\r\n"))]);
+                assert_eq!(
+                    seen,
+                    [Reply::Dropped, Reply::Whole(Bytes::from_static(b":7\r\n"))]
+                );
             }
         }
     }

@@ -291,3 +291,73 @@ async fn a_wrong_name_or_password_is_unavailable() {
     let store = RedisStore::connect(&settings).unwrap();
     assert_eq!(code(&store, &["PING"], false).await, Code::StoreUnavailable);
 }
+
+/// A reply beyond its bound is thrown away while it comes, and nobody else notices.
+#[tokio::test]
+async fn a_reply_that_is_too_large_costs_itself_alone() {
+    let server = RedisServer::start();
+    let store = connected(&server.settings()).await;
+    let mib = 1 << 20;
+    one(&store, &format!("SETRANGE cache:small {} x", 25 * mib)).await;
+    one(&store, &format!("SETRANGE cache:large {} x", 70 * mib)).await;
+    one(&store, "SET cache:a mine").await;
+    let error = run(&store, &["GET cache:large"], false).await.unwrap_err();
+    let problem = error.problem();
+    assert_eq!(problem.code, Code::RequestInvalid);
+    assert!(problem.detail.contains("GETRANGE"), "{}", problem.detail);
+    for atomic in [false, true] {
+        let texts = ["GET cache:small"; 20];
+        let seen = run(&store, &texts, atomic).await;
+        match seen {
+            // Two fit, and the others say that they do not.
+            Ok(replies) => {
+                let large: Vec<_> = replies.iter().map(|reply| reply.len() > mib).collect();
+                assert_eq!(large[..4], [true, true, false, false], "atomic: {atomic}");
+                assert!(replies[3].starts_with("error the command ran"));
+            }
+            // All of a transaction's results are one reply.
+            Err(error) => assert!(atomic, "{error}"),
+        }
+    }
+    assert_eq!(one(&store, "GET cache:a").await, "\"mine\"");
+    assert!(store.gauges().up);
+}
+
+/// Every type that a script can return, as version 3 of the protocol has it.
+#[tokio::test]
+async fn every_type_of_the_protocol_is_shown() {
+    let server = RedisServer::start();
+    let store = connected(&server.settings()).await;
+    for (script, expected) in [
+        ("return false", "null"),
+        ("return 9007199254740993", "9007199254740992"),
+        ("redis.setresp(3); return true", "true"),
+        ("return {double=0.1}", "0.1"),
+        ("return {double=1e300}", "1e300"),
+        ("return {double=1/0}", "\"inf\""),
+        ("return {double=-1/0}", "\"-inf\""),
+        ("return {double=0/0}", "\"nan\""),
+        (
+            "return {big_number='123456789012345678901234567890'}",
+            "\"123456789012345678901234567890\"",
+        ),
+        (
+            "return {verbatim_string={format='txt',string='as is'}}",
+            "\"as is\"",
+        ),
+        ("return {map={a=1}}", "{\"a\":1}"),
+        ("return {set={m=true}}", "[\"m\"]"),
+        ("return {1,{'x',{ok='fine'}}}", "[1,[\"x\",\"fine\"]]"),
+        ("return {err='ERR of mine'}", "error ERR of mine"),
+        ("return '\\255\\0'", "{\"$base64\":\"/wA=\"}"),
+    ] {
+        let payload = Payload::Redis {
+            commands: vec![vec![b"EVAL".to_vec(), script.into(), b"0".to_vec()]],
+            atomic: false,
+        };
+        let ticket = ticket("k1", Store::Redis, payload, Vec::new());
+        let replies = store.execute(ticket, None).await.unwrap();
+        let seen = json(&replies[0]).replace("-nan", "nan");
+        assert_eq!(seen, expected, "{script}");
+    }
+}

@@ -186,6 +186,8 @@ fn is_same(shown: Shown, ours: &Json, theirs: &Json) -> bool {
 fn parameter(shown: Shown, json: &Json) -> String {
     match (shown, json) {
         (Shown::Bytes, Json::String(text)) => format!("{{\"$base64\": \"{text}\"}}"),
+        // The session's zone is UTC, and the server's text has no zone.
+        (Shown::Time, Json::String(text)) => Json::from(text.trim_end_matches('Z')).to_string(),
         (Shown::Bit, Json::String(digits)) => digits.clone(),
         (Shown::Json, json) => Json::from(json.to_string()).to_string(),
         (_, json) => json.to_string(),
