@@ -12,6 +12,12 @@ pub struct Attack {
 }
 
 impl Attack {
+    /// Whether it may change rows.
+    pub fn writes(&self) -> bool {
+        let words = ["INSERT", "REPLACE", "UPDATE", "DELETE"];
+        words.iter().any(|word| self.sql.starts_with(word))
+    }
+
     /// Whether it changes a table's definition, which cannot be undone.
     pub fn defines(&self) -> bool {
         let words = ["CREATE", "ALTER", "DROP", "TRUNCATE"];
@@ -183,7 +189,7 @@ fn provoking() -> Vec<Attack> {
         ),
         runs("SELECT COUNT(*) FROM (SELECT * FROM people) x WHERE EXP(x.score) > 0"),
         runs("WITH x AS (SELECT * FROM people) SELECT COUNT(*) FROM x WHERE EXP(x.score) > 0"),
-        runs("SELECT COUNT(*) FROM people WHERE name REGEXP CONCAT('(', SUBSTRING(name, 1, 4))"),
+        moot("SELECT COUNT(*) FROM people WHERE name REGEXP CONCAT('(', SUBSTRING(name, 1, 4))"),
         runs(
             "SELECT COUNT(*) FROM people WHERE (SELECT COUNT(*) FROM notes n WHERE EXP(people.score) > n.n) > 0",
         ),
@@ -236,7 +242,7 @@ fn writing() -> Vec<Attack> {
         attack("UPDATE people SET name = phone"),
         attack("UPDATE people SET name = (SELECT secret) WHERE id = 1"),
         attack("UPDATE people SET score = IF(age > 50, 1, 2)"),
-        attack("UPDATE people SET score = -1 ORDER BY age LIMIT 1"),
+        attack("UPDATE people SET score = -1 ORDER BY age DESC LIMIT 1"),
         moot("UPDATE people SET score = -1 WHERE name = 'same' LIMIT 1"),
         moot("UPDATE staff SET name = 'x' ORDER BY id LIMIT 1"),
         moot("UPDATE people SET level = 5 WHERE id = 1"),
@@ -258,7 +264,7 @@ fn writing() -> Vec<Attack> {
         attack("DELETE FROM people WHERE id = 1 RETURNING CONCAT(age, '')"),
         attack("DELETE FROM people WHERE id = 1 RETURNING (SELECT age)"),
         attack("DELETE p FROM people p JOIN notes n ON n.id = p.id"),
-        attack("DELETE FROM people ORDER BY phone LIMIT 1"),
+        attack("DELETE FROM people ORDER BY age DESC LIMIT 1"),
         moot("INSERT INTO people (owner, name, email) VALUES (8, 'x', 'x')"),
         moot("INSERT INTO people (name, email) VALUES ('x', 'x')"),
         moot("INSERT INTO people VALUES (999, 7, 'x', 'x', NULL, 1, NULL, 's', 1, 1, NULL, NOW())"),
@@ -285,7 +291,7 @@ fn writing() -> Vec<Attack> {
         moot("TRUNCATE TABLE people"),
         moot("ALTER TABLE people RENAME COLUMN secret TO plain"),
         moot("DROP TABLE people"),
-        runs(
+        moot(
             "INSERT INTO people (id, owner, name, email, age) VALUES (999, 7, 'x', 'x', 5) RETURNING id, age",
         ),
     ]

@@ -68,7 +68,7 @@ fn others() -> Vec<(&'static str, Vec<Value>)> {
         "DELETE FROM people WHERE id = 3",
         "DELETE FROM people WHERE id BETWEEN 1 AND 10",
         "UPDATE staff SET salary = 5 WHERE id = 3",
-        "INSERT INTO notes SELECT id + 100, id, name, id FROM people",
+        "INSERT INTO notes SELECT id + 1000, id, name, id FROM people",
         "INSERT INTO staff (id, name, team, salary) VALUES (1, 'x', 'red', 1) ON DUPLICATE KEY UPDATE name = VALUES(name)",
         "DELETE FROM notes WHERE person IN (SELECT id FROM people WHERE name = 'same')",
         "UPDATE notes n JOIN people p ON p.id = n.person SET n.body = p.name WHERE p.score > 50",
