@@ -8,4 +8,5 @@ mod grammar;
 mod mutation;
 mod oracle;
 mod random;
+mod restrict;
 mod server;

@@ -36,7 +36,7 @@ pub struct Table<'a> {
 
 impl<'a> Tables<'a> {
     pub fn new(rules: &'a Restrictions<'a>, columns: Option<&'a dyn Columns>) -> Result<Self> {
-        let mut all = Vec::with_capacity(rules.tables.len());
+        let mut all: Vec<Table<'a>> = Vec::with_capacity(rules.tables.len());
         for (object, table_rules) in &rules.tables {
             let Object::Named { namespace, name } = *object else {
                 return Err(Forbidden {
@@ -45,6 +45,18 @@ impl<'a> Tables<'a> {
                 });
             };
             let namespace = namespace.as_deref().unwrap_or(rules.default_namespace);
+            // A statement may name a table with its schema and without.
+            let known = all
+                .iter()
+                .find(|table| table.namespace == namespace && table.name == name);
+            match known {
+                Some(table) if table.rules == *table_rules => continue,
+                Some(table) => {
+                    let reason = format!("`{object}` has rules that differ by how it is named");
+                    return Err(table.forbid(reason));
+                }
+                None => {}
+            }
             all.push(Table {
                 object,
                 namespace,

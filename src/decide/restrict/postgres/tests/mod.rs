@@ -1,5 +1,6 @@
 //! Statements and what becomes of them; what a server makes of that, `tests/postgres` shows.
 
+mod faithful;
 mod refused;
 mod rewritten;
 

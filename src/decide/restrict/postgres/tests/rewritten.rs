@@ -69,6 +69,10 @@ fn statements_see_what_their_caller_may_see() {
             "SELECT * FROM state",
             "SELECT * FROM (SELECT t.id, t.level, t.status FROM public.state t WHERE t.level < '5' AND t.status IN ('open', 'paid') AND NOT t.id IS NULL) state",
         ),
+        (
+            "SELECT 1 FROM own, public.own o",
+            "SELECT 1 FROM {OWN} own, {OWN} o",
+        ),
         // Columns.
         ("SELECT * FROM people", "SELECT * FROM {PEOPLE} people"),
         (
@@ -172,7 +176,9 @@ fn statements_see_what_their_caller_may_see() {
             .replace("{PEOPLE}", &people)
             .replace("{HASH}", HASH);
         if written != expected {
-            wrong.push(format!("{sql}\n  became   {written}\n  expected {expected}"));
+            wrong.push(format!(
+                "{sql}\n  became   {written}\n  expected {expected}"
+            ));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
