@@ -127,7 +127,7 @@ impl Oracle {
             .await
             .unwrap();
         let loader = Loader::new(server::settings("oracle"), "public");
-        let catalogue = loader.load().await.unwrap();
+        let catalogue = loader.load(false).await.unwrap();
         Self { client, catalogue }
     }
 

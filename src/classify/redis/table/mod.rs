@@ -253,7 +253,12 @@ fn needs(standing: Standing) -> Option<Needs> {
             | Grammar::Georadius(_)
             | Grammar::Xreadgroup => Needs::Writes,
             Grammar::Keys | Grammar::Scan | Grammar::Everything | Grammar::Info => Needs::Names,
-            Grammar::Eval | Grammar::Hello | Grammar::Select => Needs::Nothing,
+            Grammar::Eval
+            | Grammar::Evalsha
+            | Grammar::ScriptLoad
+            | Grammar::ScriptExists
+            | Grammar::Hello
+            | Grammar::Select => Needs::Nothing,
         }),
     }
 }

@@ -25,8 +25,8 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use self::statement::Rewriter;
 use self::table::Tables;
@@ -96,6 +96,7 @@ fn on_deep_stack(
     };
     let (ask, asked) = sync_channel(1);
     let (answer, answers) = sync_channel(1);
+    let answers = Mutex::new(answers);
     let asking = columns.is_some().then_some(Asking { ask, answers });
     let owned = Owned::new(sql, rules);
     let is_long = parser::is_long(sql);
@@ -123,7 +124,7 @@ fn serve(
 /// Columns as another thread sees them.
 struct Asking {
     ask: SyncSender<(String, String)>,
-    answers: Receiver<Option<Arc<[Column]>>>,
+    answers: Mutex<Receiver<Option<Arc<[Column]>>>>,
 }
 
 impl Columns for Asking {
@@ -131,7 +132,8 @@ impl Columns for Asking {
         self.ask
             .send((namespace.to_owned(), table.to_owned()))
             .ok()?;
-        self.answers.recv().ok()?
+        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.recv().ok()?
     }
 }
 
