@@ -254,12 +254,11 @@ fn restrict(
             mysql::restrict(sql, rules, columns).map(|restricted| restricted.map(as_payload))
         }
         (Store::Mongodb, Payload::Mongodb { database, document }) => {
-            let document = mongodb::restrict(document, database, rules)?;
-            let payload = document.map(|document| Payload::Mongodb {
+            let payload = Payload::Mongodb {
+                document: mongodb::restrict(document, database, rules)?,
                 database: database.clone(),
-                document,
-            });
-            Ok(payload.map(|payload| (payload, Vec::new())))
+            };
+            Ok(Some((payload, Vec::new())))
         }
         (Store::Postgres | Store::Mysql | Store::Mongodb | Store::Redis, _) => {
             let reason = "column rules and row filters cannot be kept here".to_owned();

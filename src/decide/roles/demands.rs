@@ -161,6 +161,13 @@ fn table_rules(store: Store, raw: &RawRules, faults: &mut Faults) -> TableRules 
         match condition::parse(&written.value) {
             Ok(condition) => {
                 comparable(&condition, &written.span, faults);
+                for column in condition.columns() {
+                    let column = Written {
+                        value: column.to_owned(),
+                        span: written.span.clone(),
+                    };
+                    is_column(store, &column, faults);
+                }
                 rules.rows.push(condition);
             }
             Err((message, help)) => faults.error(&written.span, message, help),
