@@ -195,7 +195,7 @@ fn rejected(error: Error, sql: &str) -> Rejected {
             code: told.code,
             message: told.message,
         },
-        other => Rejected {
+        other @ (Error::Driver(_) | Error::Io(_) | Error::Other(_) | Error::Url(_)) => Rejected {
             code: LOST,
             message: other.to_string(),
         },
@@ -301,10 +301,21 @@ fn without_modifiers(text: &str) -> String {
     out.push_str(rest);
     // Whether a column is shown with its database hangs on how its table is spelled.
     let out = out.replace("corpus.", "");
-    // Whether an expression's own text is printed as its label hangs on the comments in it.
-    let out = out.replace(" AS label", "");
+    let out = without_labels(&out);
     let words = out.split(' ').filter(|word| !MODIFIERS.contains(word));
     words.collect::<Vec<_>>().join(" ")
+}
+
+/// Without the labels of columns: whether an expression's own text is printed as its label hangs on the comments in
+/// it. What a client sees of labels is compared where the statement is prepared. (A type's `as` is in small letters.)
+fn without_labels(text: &str) -> String {
+    let mut parts = text.split(" AS ");
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part.find([' ', ',', ')']).unwrap_or(part.len());
+        out.push_str(&part[end..]);
+    }
+    out
 }
 
 /// One connection for each account.

@@ -81,7 +81,7 @@ pub(super) fn sort<'a>(arguments: Arguments<'a, '_>) -> Result<Vec<Found<'a>>> {
         } else if word.is("limit") {
             arguments.one(index + 2)?;
             index += 3;
-        } else if word.is("store") {
+        } else if word.is("store") && arguments.name != "sort_ro" {
             found.push(at(arguments, index + 1, Access::Write)?);
             index += 2;
         } else if word.is("by") || word.is("get") {

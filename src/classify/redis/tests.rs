@@ -95,6 +95,7 @@ fn options_are_read_as_the_server_reads_them() {
     is(&["SORT", "a", "GET", "x*->"], &["R a", "P x*->"]);
     is(&["SORT", "a", "LIMIT", "STORE", "b"], &["R a"]);
     refused(&["SORT", "a", "STORING", "b"], "no option");
+    refused(&["SORT_RO", "a", "STORE", "b"], "no option");
     is(
         &[
             "GEORADIUS",
