@@ -138,6 +138,7 @@ impl Rewriter<'_, '_> {
         self.sight.add(Range {
             name: "excluded".into(),
             is_aliased: true,
+            renames: false,
             of: target.at.map_or(Of::Other, Of::Proposed),
         });
         let are_quiet: Vec<bool> = match (
@@ -153,7 +154,12 @@ impl Rewriter<'_, '_> {
         self.assignments(target, &mut conflict.target_list)?;
         self.optional(conflict.where_clause.as_deref_mut())?;
         // The row that stands in the way must be one of the caller's.
-        self.guard(target, &mut conflict.where_clause, &are_quiet)
+        self.guard(target, &mut conflict.where_clause, &are_quiet)?;
+        // `RETURNING` does not see the proposed row, and the target may have its name.
+        if let Some(level) = self.sight.levels.last_mut() {
+            level.pop();
+        }
+        Ok(())
     }
 
     /// A column that `ON CONFLICT` names to say which index is meant.

@@ -35,6 +35,7 @@ impl Rewriter<'_, '_> {
                 self.sight.add(Range {
                     name: name.into(),
                     is_aliased: true,
+                    renames: false,
                     of: Of::Target(at),
                 });
             }

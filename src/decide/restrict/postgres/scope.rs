@@ -26,6 +26,8 @@ pub struct Sight {
 pub struct Range {
     pub name: String,
     pub is_aliased: bool,
+    /// Whether its alias gives its columns other names.
+    pub renames: bool,
     pub of: Of,
 }
 
@@ -73,6 +75,21 @@ impl Sight {
     pub fn add(&mut self, range: Range) {
         if let Some(level) = self.levels.last_mut() {
             level.push(range);
+        }
+    }
+
+    /// Hides what the innermost query has in sight; `reveal` brings it back in front of what came since.
+    pub fn hide(&mut self) -> Vec<Range> {
+        self.levels
+            .last_mut()
+            .map(std::mem::take)
+            .unwrap_or_default()
+    }
+
+    pub fn reveal(&mut self, mut hidden: Vec<Range>) {
+        if let Some(level) = self.levels.last_mut() {
+            hidden.append(level);
+            *level = hidden;
         }
     }
 
@@ -173,6 +190,7 @@ impl Rewriter<'_, '_> {
     }
 
     /// A name alone: the innermost query that certainly has such a column has it; until then it may be anybody's.
+    /// A row's name counts for nothing, since PostgreSQL looks for a column everywhere before it takes one for a row.
     pub fn unqualified(&self, name: &str) -> Result<()> {
         for level in self.sight.levels.iter().rev() {
             let mut is_found = false;
@@ -194,7 +212,7 @@ impl Rewriter<'_, '_> {
                 if is_target && range.name == name && table.hides_columns() && !table.has(name) {
                     return Err(self.whole_row(at));
                 }
-                is_found |= table.has(name) || range.name == name;
+                is_found |= table.has(name) && !range.renames;
             }
             if is_found {
                 return Ok(());

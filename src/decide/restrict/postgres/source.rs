@@ -33,11 +33,9 @@ impl Rewriter<'_, '_> {
                     self.statement(query)?;
                 } else {
                     // It cannot see what stands beside it.
-                    let beside = self.sight.levels.last_mut().map(std::mem::take);
+                    let beside = self.sight.hide();
                     self.statement(query)?;
-                    if let (Some(level), Some(beside)) = (self.sight.levels.last_mut(), beside) {
-                        *level = beside;
-                    }
+                    self.sight.reveal(beside);
                 }
                 self.name(subselect.alias.as_ref());
                 Ok(())
@@ -90,6 +88,10 @@ impl Rewriter<'_, '_> {
         let alias = relation.alias.as_ref().map(|alias| alias.aliasname.clone());
         self.sight.add(Range {
             is_aliased: alias.is_some(),
+            renames: relation
+                .alias
+                .as_ref()
+                .is_some_and(|alias| !alias.colnames.is_empty()),
             name: alias.unwrap_or_else(|| relation.relname.clone()),
             of,
         });
@@ -111,21 +113,32 @@ impl Rewriter<'_, '_> {
             self.sight.add(Range {
                 name: alias.aliasname.clone(),
                 is_aliased: true,
+                renames: !alias.colnames.is_empty(),
                 of: Of::Other,
             });
         }
     }
 
     fn join(&mut self, join: &mut JoinExpr) -> Result<()> {
+        let before = self.sight.levels.last().map_or(0, Vec::len);
         for side in [&mut join.larg, &mut join.rarg].into_iter().flatten() {
             self.source(side)?;
         }
+        // Its conditions see its sides, and not what stands beside it.
+        let mut beside = self.sight.hide();
+        let sides = beside.split_off(before.min(beside.len()));
+        self.sight.reveal(sides);
         for column in &join.using_clause {
             if let Some(NodeEnum::String(Name { sval })) = &column.node {
                 self.unqualified(sval)?;
             }
         }
         self.optional(join.quals.as_deref_mut())?;
+        if join.alias.is_some() {
+            // An alias hides the names of the sides.
+            self.sight.hide();
+        }
+        self.sight.reveal(beside);
         self.name(join.join_using_alias.as_ref());
         self.name(join.alias.as_ref());
         Ok(())

@@ -45,6 +45,7 @@ impl Rewriter<'_, '_> {
         self.sight.add(Range {
             name: target.name.clone(),
             is_aliased: target.is_aliased,
+            renames: false,
             of: target.at.map_or(Of::Other, Of::Target),
         });
     }
