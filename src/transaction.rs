@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use sha2::{Digest as _, Sha256};
+
 use crate::operation::Store;
 
 /// What every transaction's name begins with.
@@ -16,6 +18,20 @@ impl TransactionId {
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes)?;
         Ok(Self(bytes))
+    }
+
+    /// The name of a transaction that its caller has named, in `parts`; no two lists of parts have the same.
+    pub fn of(parts: &[&[u8]]) -> Self {
+        let mut hash = Sha256::new();
+        for part in parts {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        let mut bytes = [0; 16];
+        for (byte, hashed) in bytes.iter_mut().zip(hash.finalize()) {
+            *byte = hashed;
+        }
+        Self(bytes)
     }
 
     /// Reads exactly what [`fmt::Display`] writes.
@@ -135,6 +151,10 @@ mod tests {
         assert_eq!(TransactionId::parse(&id.to_string()), Some(id));
         assert_ne!(TransactionId::random().unwrap(), id);
         assert!(!format!("{id:?}").contains(&id.to_string()));
+        let parts: [&[&[u8]]; 3] = [&[b"a", b"bc"], &[b"ab", b"c"], &[b"abc"]];
+        let [one, two, three] = parts.map(TransactionId::of);
+        assert!(one != two && two != three && one != three);
+        assert_eq!(TransactionId::of(parts[0]), one);
         let long = format!("tx_{}", "0".repeat(33));
         let upper = format!("tx_{}", "A".repeat(32));
         let signed = format!("tx_+{}", "0".repeat(31));

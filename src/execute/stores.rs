@@ -212,7 +212,11 @@ impl Stores {
                 .as_ref()
                 .map_or(0, |store| store.desk().open()),
             Store::Mysql => self.mysql.as_ref().map_or(0, |store| store.desk().open()),
-            Store::Mongodb | Store::Redis => 0,
+            Store::Mongodb => self
+                .mongodb
+                .as_ref()
+                .map_or(0, |store| store.transactions().open()),
+            Store::Redis => 0,
         }
     }
 
@@ -223,6 +227,9 @@ impl Stores {
         }
         if let Some(mysql) = &self.mysql {
             mysql.desk().drain().await;
+        }
+        if let Some(mongodb) = &self.mongodb {
+            mongodb.transactions().drain().await;
         }
     }
 

@@ -12,7 +12,7 @@ mod lifecycle;
 mod memory;
 mod outage;
 mod routes;
-mod scripts;
+mod sessions;
 #[path = "../support/mod.rs"]
 mod support;
 mod transactions;

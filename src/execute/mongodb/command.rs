@@ -1,7 +1,9 @@
 //! The caller's command document, made ready to send. Pure.
 //!
-//! The document goes out byte for byte, with two exceptions that are the sidecar's own:
+//! The document goes out byte for byte, with exceptions that are the sidecar's own:
 //!
+//! - `lsid`, `txnNumber`, `startTransaction` and `autocommit` name a transaction of the caller's; the server gets those
+//!   of the session that the sidecar keeps for it (`transactions.rs`).
 //! - `$db`, `lsid`, `$clusterTime` and `$readPreference` belong to the connection between the sidecar and the
 //!   server. What a caller's driver put there is taken out; the sidecar's driver adds its own (`$db`, `lsid`,
 //!   and `$clusterTime` and `$readPreference` where the topology has them), and nothing else.
@@ -11,14 +13,11 @@
 
 use bson::{RawBsonRef, RawDocument, RawDocumentBuf, raw::cstr};
 
+use super::transaction_fields::{self, TRANSACTION_FIELDS, TransactionFields};
 use crate::execute::Error;
 
 /// Fields of the connection, not of the command: the sidecar's driver writes its own.
 const CONNECTION_FIELDS: [&str; 4] = ["$db", "lsid", "$clusterTime", "$readPreference"];
-
-/// Fields of a transaction, which needs a session of the caller's own. The classifier refuses them; a document
-/// that reaches this place with one is refused again.
-const TRANSACTION_FIELDS: [&str; 3] = ["txnNumber", "startTransaction", "autocommit"];
 
 /// Most cursors that one `killCursors` may name.
 pub const KILL_CURSORS_MAX: usize = 1_000;
@@ -36,6 +35,8 @@ pub enum Kind {
         cursors: Vec<i64>,
         collection: String,
     },
+    CommitTransaction,
+    AbortTransaction,
 }
 
 /// A document that may be sent as it stands.
@@ -43,6 +44,8 @@ pub enum Kind {
 pub struct Prepared {
     pub document: RawDocumentBuf,
     pub kind: Kind,
+    /// The transaction that it stands in.
+    pub transaction: Option<TransactionFields>,
     /// How long the server may work on it.
     pub timeout_ms: u64,
 }
@@ -59,15 +62,19 @@ pub fn prepare(document: &[u8], limit_ms: u64) -> Result<Prepared, Error> {
     let field = match (&kind, asked_ms) {
         (Kind::Plain, _) => Some(timeout_ms),
         (Kind::GetMore { .. }, Some(_)) => Some(timeout_ms),
-        (Kind::GetMore { .. }, None) | (Kind::KillCursors { .. }, _) => None,
+        (Kind::GetMore { .. }, None)
+        | (Kind::KillCursors { .. } | Kind::CommitTransaction | Kind::AbortTransaction, _) => None,
     };
-    let mut document = without_connection_fields(raw, document)?;
+    let transaction = transaction_fields::read(raw)?;
+    let starts = transaction.as_ref().is_some_and(|fields| fields.starts);
+    let mut document = without_connection_fields(raw, document, starts)?;
     if let Some(ms) = field {
         document.append(cstr!("maxTimeMS"), i64::try_from(ms).unwrap_or(i64::MAX));
     }
     Ok(Prepared {
         document,
         kind,
+        transaction,
         timeout_ms,
     })
 }
@@ -99,6 +106,8 @@ fn kind(raw: &RawDocument) -> Result<Kind, Error> {
                 collection: collection.to_owned(),
             })
         }
+        "commitTransaction" => Ok(Kind::CommitTransaction),
+        "abortTransaction" => Ok(Kind::AbortTransaction),
         _ => Ok(Kind::Plain),
     }
 }
@@ -158,17 +167,26 @@ fn max_time_ms(raw: &RawDocument) -> Result<Option<u64>, Error> {
     Ok(found)
 }
 
-fn without_connection_fields(raw: &RawDocument, bytes: &[u8]) -> Result<RawDocumentBuf, Error> {
+/// `starts`: the first command of a transaction, whose `readConcern` is the transaction's own.
+fn without_connection_fields(
+    raw: &RawDocument,
+    bytes: &[u8],
+    starts: bool,
+) -> Result<RawDocumentBuf, Error> {
     let mut kept = RawDocumentBuf::new();
     let mut changed = false;
     for element in raw {
         let (name, value) = element.map_err(not_bson)?;
         let field = name.as_str();
-        if CONNECTION_FIELDS.contains(&field) || field == "maxTimeMS" {
+        let is_taken_out = CONNECTION_FIELDS.contains(&field)
+            || TRANSACTION_FIELDS.contains(&field)
+            || field == "maxTimeMS"
+            || (starts && field == "readConcern");
+        if is_taken_out {
             changed = true;
             continue;
         }
-        if field.starts_with('$') || TRANSACTION_FIELDS.contains(&field) {
+        if field.starts_with('$') {
             return Err(Error::Invalid(format!(
                 "`{field}` cannot be sent here: take it out of the command"
             )));
@@ -274,11 +292,11 @@ mod tests {
             (doc! {}, "the command document is empty: name a command"),
             (
                 doc! {"find": "c", "txnNumber": 1_i64},
-                "`txnNumber` cannot be sent here: take it out of the command",
+                "`txnNumber` without `autocommit: false` asks for retryable writes, which the sidecar does not do: take it out",
             ),
             (
                 doc! {"find": "c", "autocommit": false},
-                "`autocommit` cannot be sent here: take it out of the command",
+                "a transaction needs `lsid`: {id: a UUID}",
             ),
             (
                 doc! {"find": "c", "$audit": {}},

@@ -8,7 +8,8 @@ mod connection;
 mod cursors;
 mod failure;
 mod run;
-mod stream;
+mod transaction_fields;
+mod transactions;
 mod views;
 
 #[cfg(test)]
@@ -31,9 +32,11 @@ pub use connection::{
     CONNECT_MS_MAX, ConnectError, MongoSettings, PoolGauges, SERVER_SELECTION_MS_MAX,
 };
 pub use cursors::{CURSOR_IDLE_MS_MAX, CURSORS_MAX, CURSORS_PER_KEY_MAX};
+pub use transactions::TRANSACTIONS;
 pub use views::{VIEWS_FRESH_MS, VIEWS_MAX, ViewsError};
 
 use crate::execute::Error;
+use crate::execute::transaction::Desk;
 use crate::limit::Ticket;
 use crate::operation::{Payload, Store};
 use crate::reply::RowSink;
@@ -42,6 +45,7 @@ use connection::Watch;
 use cursors::{Cursors, Doomed};
 use failure::unavailable;
 use run::Run;
+use transactions::OpenTransaction;
 
 /// How often idle cursors are looked for.
 const REAP_INTERVAL_MS: u64 = 5_000;
@@ -73,6 +77,7 @@ struct Inner {
     waiting: Semaphore,
     kills: Semaphore,
     views: tokio::sync::Mutex<views::Known>,
+    transactions: Desk<OpenTransaction>,
 }
 
 impl MongoStore {
@@ -88,6 +93,7 @@ impl MongoStore {
             waiting: Semaphore::new(settings.pool.waiting_max),
             kills: Semaphore::new(KILLS_MAX),
             views: tokio::sync::Mutex::default(),
+            transactions: Desk::new(Store::Mongodb, &TRANSACTIONS),
             settings,
         };
         let store = Self(Arc::new(inner));
@@ -117,6 +123,11 @@ impl MongoStore {
         let waiting_max = self.0.settings.pool.waiting_max;
         gauges.waiting += waiting_max.saturating_sub(free) as u64;
         gauges
+    }
+
+    /// Transactions that callers hold open.
+    pub(super) fn transactions(&self) -> &Desk<OpenTransaction> {
+        &self.0.transactions
     }
 
     /// Cursors that callers hold open.
@@ -205,7 +216,15 @@ impl MongoStore {
             database,
             key_id: &permit.caller().key_id,
         };
-        Ok((run, prepared))
+        let _slot = self.slot().await?;
+        match &prepared.transaction {
+            Some(fields) => {
+                let fields = fields.clone();
+                transactions::fits(&operation.classification)?;
+                run.in_transaction(prepared, &fields).await
+            }
+            None => run.command(prepared).await,
+        }
     }
 
     /// One of the pool's connections to use, or the reason why not. May be cancelled.

@@ -20,7 +20,7 @@ pub(super) const DEADLINE_GRACE_MS: u64 = 500;
 /// The classifier judged the cursors it saw; what runs must name the same.
 pub(super) fn same_cursors(kind: &Kind, classified: &[i64]) -> Result<(), Error> {
     let named: &[i64] = match kind {
-        Kind::Plain => &[],
+        Kind::Plain | Kind::CommitTransaction | Kind::AbortTransaction => &[],
         Kind::GetMore { cursor, .. } => std::slice::from_ref(cursor),
         Kind::KillCursors { cursors, .. } => cursors,
     };
@@ -65,6 +65,9 @@ impl Run<'_> {
                 cursors,
                 collection,
             } => self.kill_cursors(prepared, &cursors, collection).await,
+            Kind::CommitTransaction | Kind::AbortTransaction => Err(Error::Invalid(
+                "name the transaction to end: `lsid`, `txnNumber` and `autocommit: false`".into(),
+            )),
         }
     }
 
@@ -73,10 +76,20 @@ impl Run<'_> {
         let session = session.map_err(|error| failure::from_driver(&error, prepared.timeout_ms))?;
         let session: Session = Arc::new(tokio::sync::Mutex::new(session));
         let reply = self.send(prepared, &session).await?;
-        if let Some((id, namespace)) = open_cursor(&reply) {
+        self.keep_cursor(&reply, session).await?;
+        encode(&reply)
+    }
+
+    /// Registers the cursor that a reply leaves open, if it does.
+    pub(super) async fn keep_cursor(
+        &self,
+        reply: &Document,
+        session: Session,
+    ) -> Result<(), Error> {
+        if let Some((id, namespace)) = open_cursor(reply) {
             self.keep(id, namespace, session).await?;
         }
-        encode(&reply)
+        Ok(())
     }
 
     /// Registers a cursor that the server has opened; without room it is killed and the request refused.
@@ -169,7 +182,11 @@ impl Run<'_> {
     }
 
     /// Sends the document in the session. Whether it fails, times out or is abandoned, nothing of it goes on.
-    async fn send(&self, prepared: Prepared, session: &Session) -> Result<Document, Error> {
+    pub(super) async fn send(
+        &self,
+        prepared: Prepared,
+        session: &Session,
+    ) -> Result<Document, Error> {
         let mut guard = session.lock().await;
         let mut kill = KillOnDrop {
             store: self.store,
@@ -212,7 +229,7 @@ fn open_cursor(reply: &Document) -> Option<(i64, Namespace)> {
     Some((id, namespace))
 }
 
-fn encode(reply: &Document) -> Result<RawDocumentBuf, Error> {
+pub(super) fn encode(reply: &Document) -> Result<RawDocumentBuf, Error> {
     RawDocumentBuf::try_from(reply)
         .map_err(|error| unavailable(format!("the reply cannot be encoded: {error}")))
 }

@@ -18,8 +18,8 @@ use crate::execute::Error;
 use crate::execute::pool::Lease;
 use crate::execute::request::SqlRequest;
 use crate::execute::transaction::{
-    Broken, COMMIT_TIMEOUT_MS, CONTROL_TIMEOUT_MS, Desk, Fate, Limits, SERVER_TIMEOUT_SLACK_MS,
-    Statement, Transaction, Transactional,
+    Broken, COMMIT_TIMEOUT_MS, CONTROL_TIMEOUT_MS, Desk, Fate, Limits, RollBack,
+    SERVER_TIMEOUT_SLACK_MS, Statement, Transaction, Transactional,
 };
 use crate::operation::{Operation, Payload, Store};
 use crate::reply::{RowSink, Summary};
@@ -153,7 +153,9 @@ impl Transaction for OpenTransaction {
             )),
         }
     }
+}
 
+impl RollBack for OpenTransaction {
     async fn roll_back(mut self) {
         let Ok(conn) = conn(&mut self.session) else {
             return;

@@ -20,8 +20,8 @@ use crate::execute::Error;
 use crate::execute::pool::Lease;
 use crate::execute::request::{AuditRow, SqlRequest};
 use crate::execute::transaction::{
-    Broken, COMMIT_TIMEOUT_MS, CONTROL_TIMEOUT_MS, Desk, Fate, Limits, SERVER_TIMEOUT_SLACK_MS,
-    Statement, Transaction, Transactional,
+    Broken, COMMIT_TIMEOUT_MS, CONTROL_TIMEOUT_MS, Desk, Fate, Limits, RollBack,
+    SERVER_TIMEOUT_SLACK_MS, Statement, Transaction, Transactional,
 };
 use crate::operation::{Payload, Store};
 use crate::reply::{RowSink, Summary};
@@ -178,7 +178,9 @@ impl Transaction for OpenTransaction {
             Fate::RolledBack,
         ))
     }
+}
 
+impl RollBack for OpenTransaction {
     async fn roll_back(mut self) {
         let Ok(client) = client(&self.session) else {
             return;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::fault::{Broken, Fate};
-use super::{Statement, Transaction, Transactional};
+use super::{RollBack as _, Statement, Transaction as _, Transactional};
 use crate::execute::Error;
 use crate::execute::request::{AuditRow, SqlRequest};
 use crate::limit::Ticket;

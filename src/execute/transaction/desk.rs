@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::fault::{Ended, Fate, Fault};
 use super::registry::{Caps, Full, Refusal, Registry};
-use super::{Begun, CONTROL_TIMEOUT_MS, Limits, Statement, Transaction, Transactional};
+use super::{Begun, CONTROL_TIMEOUT_MS, Limits, RollBack, Statement, Transaction, Transactional};
 use crate::execute::Error;
 use crate::execute::settings::TransactionSettings;
 use crate::operation::Store;
@@ -16,13 +16,22 @@ use crate::transaction::{Options, TransactionId};
 const REAP_INTERVAL_MS: u64 = 100;
 
 /// The open transactions of one store.
-pub(in crate::execute) struct Desk<T: Transaction> {
+pub(in crate::execute) struct Desk<T: RollBack> {
     store: Store,
     settings: TransactionSettings,
     registry: Arc<Mutex<Registry<T>>>,
 }
 
-impl<T: Transaction> Desk<T> {
+impl<T: RollBack> std::fmt::Debug for Desk<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Desk")
+            .field("store", &self.store)
+            .field("open", &self.open())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T: RollBack> Desk<T> {
     /// Must be called within a tokio runtime, in which what expires is rolled back.
     pub(in crate::execute) fn new(store: Store, settings: &TransactionSettings) -> Self {
         let caps = Caps {
@@ -50,12 +59,73 @@ impl<T: Transaction> Desk<T> {
     /// Rolls back everything that no request is using.
     pub(in crate::execute) async fn drain(&self) {
         let idle = lock(&self.registry).drain(Instant::now());
-        let rolling = idle.into_iter().map(Transaction::roll_back);
+        let rolling = idle.into_iter().map(RollBack::roll_back);
         let patience = Duration::from_millis(CONTROL_TIMEOUT_MS);
         let all = futures_util::future::join_all(rolling);
         let _ = tokio::time::timeout(patience, all).await;
     }
 
+    /// Takes a place for a transaction that is about to begin.
+    pub(in crate::execute) fn reserve(
+        &self,
+        id: TransactionId,
+        key_id: &str,
+        options: &Options,
+    ) -> Result<(Held<'_, T>, Limits), Error> {
+        let limits = Limits::of(&self.settings, options);
+        let reserved = lock(&self.registry).reserve(id, &key_id.into(), limits, Instant::now());
+        reserved.map_err(|full| Error::Transaction(self.full(full)))?;
+        Ok((self.hold(id, Next::Forget), limits))
+    }
+
+    /// Takes a transaction for one request, with the time at which it ends.
+    pub(in crate::execute) fn check_out(
+        &self,
+        id: TransactionId,
+        key_id: &str,
+    ) -> Result<(Held<'_, T>, Instant), Error> {
+        let (transaction, ends_at) =
+            lock(&self.registry)
+                .check_out(id, key_id)
+                .map_err(|refusal| {
+                    Error::Transaction(match refusal {
+                        Refusal::NotFound => Fault::NotFound,
+                        Refusal::Busy => Fault::Busy,
+                        Refusal::Ended(ended) => Fault::Ended(ended),
+                    })
+                })?;
+        let mut held = self.hold(id, Next::End(Ended::CutOff));
+        held.transaction = Some(transaction);
+        Ok((held, ends_at))
+    }
+
+    fn hold(&self, id: TransactionId, next: Next) -> Held<'_, T> {
+        Held {
+            registry: &self.registry,
+            id,
+            transaction: None,
+            next,
+        }
+    }
+
+    fn full(&self, full: Full) -> Fault {
+        let caps = lock(&self.registry).caps();
+        let store = self.store;
+        match full {
+            Full::Key => Fault::KeyFull {
+                store,
+                max: caps.per_key,
+            },
+            Full::Known => Fault::Known,
+            Full::Total => Fault::StoreFull {
+                store,
+                max: caps.total,
+            },
+        }
+    }
+}
+
+impl<T: Transaction> Desk<T> {
     /// Begins a transaction that stays open. May be cancelled: nothing stays open then.
     pub(in crate::execute) async fn begin<S>(
         &self,
@@ -70,10 +140,7 @@ impl<T: Transaction> Desk<T> {
             store: self.store,
             cause: format!("no random bytes for a name: {error}"),
         })?;
-        let limits = Limits::of(&self.settings, &options);
-        let reserved = lock(&self.registry).reserve(id, &key_id.into(), limits, Instant::now());
-        reserved.map_err(|full| Error::Transaction(self.full(full)))?;
-        let mut held = self.hold(id, Next::Forget);
+        let (mut held, limits) = self.reserve(id, key_id, &options)?;
         let transaction = store.open(options, Some(limits)).await?;
         held.transaction = Some(transaction);
         held.keep();
@@ -108,7 +175,7 @@ impl<T: Transaction> Desk<T> {
                 match broken.fate {
                     Fate::Open | Fate::Failed => held.keep(),
                     Fate::RolledBack | Fate::Committed | Fate::Unknown => {
-                        held.next = Next::End(Ended::ByAStatement(broken.fate));
+                        held.set_ended(Ended::ByAStatement(broken.fate));
                     }
                 }
                 Err(broken.into_error(None))
@@ -128,58 +195,18 @@ impl<T: Transaction> Desk<T> {
             return Err(Error::Transaction(Fault::NotFound));
         };
         if !commits {
-            held.next = Next::End(Ended::ByItsCaller(Fate::RolledBack));
+            held.set_ended(Ended::ByItsCaller(Fate::RolledBack));
             transaction.roll_back().await;
             return Ok(());
         }
-        held.next = Next::End(Ended::ByItsCaller(Fate::Unknown));
+        held.set_ended(Ended::ByItsCaller(Fate::Unknown));
         let committed = transaction.commit().await;
         let fate = match &committed {
             Ok(()) => Fate::Committed,
             Err(broken) => broken.fate,
         };
-        held.next = Next::End(Ended::ByItsCaller(fate));
+        held.set_ended(Ended::ByItsCaller(fate));
         committed.map_err(|broken| broken.into_error(None))
-    }
-
-    fn check_out(&self, id: TransactionId, key_id: &str) -> Result<(Held<'_, T>, Instant), Error> {
-        let (transaction, ends_at) =
-            lock(&self.registry)
-                .check_out(id, key_id)
-                .map_err(|refusal| {
-                    Error::Transaction(match refusal {
-                        Refusal::NotFound => Fault::NotFound,
-                        Refusal::Busy => Fault::Busy,
-                        Refusal::Ended(ended) => Fault::Ended(ended),
-                    })
-                })?;
-        let mut held = self.hold(id, Next::End(Ended::CutOff));
-        held.transaction = Some(transaction);
-        Ok((held, ends_at))
-    }
-
-    fn hold(&self, id: TransactionId, next: Next) -> Held<'_, T> {
-        Held {
-            registry: &self.registry,
-            id,
-            transaction: None,
-            next,
-        }
-    }
-
-    fn full(&self, full: Full) -> Fault {
-        let caps = lock(&self.registry).caps();
-        let store = self.store;
-        match full {
-            Full::Key => Fault::KeyFull {
-                store,
-                max: caps.per_key,
-            },
-            Full::Total => Fault::StoreFull {
-                store,
-                max: caps.total,
-            },
-        }
     }
 }
 
@@ -193,16 +220,21 @@ enum Next {
 }
 
 /// A transaction in the hands of one request. Dropped without being kept, it has ended: its connection is closed.
-struct Held<'d, T: Transaction> {
+pub(in crate::execute) struct Held<'d, T: RollBack> {
     registry: &'d Mutex<Registry<T>>,
     id: TransactionId,
-    transaction: Option<T>,
+    pub(in crate::execute) transaction: Option<T>,
     next: Next,
 }
 
-impl<T: Transaction> Held<'_, T> {
+impl<T: RollBack> Held<'_, T> {
+    /// How the transaction has ended when this is dropped.
+    pub(in crate::execute) fn set_ended(&mut self, ended: Ended) {
+        self.next = Next::End(ended);
+    }
+
     /// Puts it back for the next request.
-    fn keep(mut self) {
+    pub(in crate::execute) fn keep(mut self) {
         if let Some(transaction) = self.transaction.take() {
             // Only its holder ends a transaction that is in use, so there is a place for it.
             let _gone = lock(self.registry).check_in(self.id, transaction, Instant::now());
@@ -211,7 +243,7 @@ impl<T: Transaction> Held<'_, T> {
     }
 }
 
-impl<T: Transaction> Drop for Held<'_, T> {
+impl<T: RollBack> Drop for Held<'_, T> {
     fn drop(&mut self) {
         drop(self.transaction.take());
         match self.next {
@@ -223,7 +255,7 @@ impl<T: Transaction> Drop for Held<'_, T> {
 }
 
 /// Rolls back what has expired, as long as the desk stands.
-async fn reap<T: Transaction>(registry: Weak<Mutex<Registry<T>>>) {
+async fn reap<T: RollBack>(registry: Weak<Mutex<Registry<T>>>) {
     loop {
         tokio::time::sleep(Duration::from_millis(REAP_INTERVAL_MS)).await;
         let Some(registry) = registry.upgrade() else {

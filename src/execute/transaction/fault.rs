@@ -129,6 +129,8 @@ pub enum Fault {
     KeyFull { store: Store, max: u32 },
     #[error("{max} transactions are open")]
     StoreFull { store: Store, max: u32 },
+    #[error("the session has had a transaction of this number")]
+    Known,
 }
 
 /// When to come back to a store whose transactions are all taken.
@@ -172,6 +174,10 @@ impl PublicError for Fault {
                 problem.transaction = Some(Fate::Open.as_str());
                 problem
             }
+            Self::Known => Problem::new(
+                Code::RequestInvalid,
+                "this session has had a transaction of this `txnNumber`: count on, or begin a new session",
+            ),
             Self::KeyFull { store, max } => full(
                 Code::RateLimitExceeded,
                 format!(

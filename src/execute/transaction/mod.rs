@@ -21,7 +21,7 @@ use crate::transaction::{Options, TransactionId};
 
 pub use batch::BATCH_STATEMENTS_MAX;
 pub(super) use batch::{Batched, batch};
-pub(super) use desk::Desk;
+pub(super) use desk::{Desk, Held};
 pub(super) use fault::Broken;
 pub use fault::{Ended, Fate, Fault};
 
@@ -33,8 +33,14 @@ pub(super) const CONTROL_TIMEOUT_MS: u64 = 5_000;
 /// caller's own time-out.
 pub(super) const COMMIT_TIMEOUT_MS: u64 = 5_000;
 
+/// What a [`Desk`] keeps: when nobody ends it, it is rolled back.
+pub(super) trait RollBack: Sized + Send + 'static {
+    /// Rolls back, and gives the connection back; closes it where that fails, which rolls back too.
+    fn roll_back(self) -> impl Future<Output = ()> + Send;
+}
+
 /// A transaction on its connection. Dropping it rolls it back: the connection is closed.
-pub(super) trait Transaction: Sized + Send + 'static {
+pub(super) trait Transaction: RollBack {
     /// Runs one admitted statement and hands its rows to `sink`.
     fn run(
         &mut self,
@@ -45,9 +51,6 @@ pub(super) trait Transaction: Sized + Send + 'static {
 
     /// Commits, and gives the connection back.
     fn commit(self) -> impl Future<Output = Result<(), Broken>> + Send;
-
-    /// Rolls back, and gives the connection back; closes it where that fails, which rolls back too.
-    fn roll_back(self) -> impl Future<Output = ()> + Send;
 }
 
 /// A store that has transactions.

@@ -26,6 +26,8 @@ pub struct Caps {
 pub enum Full {
     Key,
     Total,
+    /// There is, or was, one of this name.
+    Known,
 }
 
 /// Why a transaction cannot be gone on with. What belongs to another key looks like what does not exist.
@@ -93,6 +95,9 @@ impl<T> Registry<T> {
         limits: Limits,
         now: Instant,
     ) -> Result<(), Full> {
+        if self.open.contains_key(&id) || self.past.contains_key(&id) {
+            return Err(Full::Known);
+        }
         if self.open.len() >= self.caps.total as usize {
             return Err(Full::Total);
         }

@@ -90,5 +90,8 @@ async fn a_statement_that_commits_by_itself_is_noticed() {
         .unwrap_err();
     assert_eq!(broken.fate, Fate::Committed);
     drop(transaction);
-    assert_eq!(rig.row("SELECT @@in_transaction", &[]).await, ["BigInt(0)"]);
+    assert_eq!(
+        rig.row("SELECT @@in_transaction", &[]).await,
+        ["BigUint(0)"]
+    );
 }

@@ -61,9 +61,17 @@ fn keys_and_the_whole_are_bounded() {
         registry.reserve(id(), &key("c"), LIMITS, now),
         Err(Full::Total)
     );
+    assert_eq!(
+        registry.reserve(one, &key("c"), LIMITS, now),
+        Err(Full::Known)
+    );
     registry.forget(another);
     assert_eq!(registry.reserve(id(), &key("a"), LIMITS, now), Ok(()));
     registry.end(one, Ended::CutOff, now);
+    assert_eq!(
+        registry.reserve(one, &key("a"), LIMITS, now),
+        Err(Full::Known)
+    );
     assert_eq!(registry.reserve(id(), &key("a"), LIMITS, now), Ok(()));
     assert_eq!(registry.open(), 3);
 }

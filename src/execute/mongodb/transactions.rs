@@ -1,0 +1,203 @@
+//! Transactions of MongoDB, as callers name them: by session and number.
+//!
+//! All callers are one user to the server, so a session's id would be enough to go on with anybody's transaction.
+//! What a caller sends is therefore a name among its own: under its key, its `lsid` and its `txnNumber` the sidecar
+//! keeps a session that the server knows by another, random id. A transaction holds no connection of the pool.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bson::{Document, RawDocumentBuf, doc};
+use mongodb::error::UNKNOWN_TRANSACTION_COMMIT_RESULT;
+use mongodb::options::{ReadConcern, WriteConcern};
+use tokio::time::timeout;
+
+use super::command::{Kind, Prepared};
+use super::failure::{self, unavailable};
+use super::run::{Run, encode};
+use super::transaction_fields::TransactionFields;
+use super::{CONTROL_MS_MAX, Session};
+use crate::classify::transaction;
+use crate::error::PublicError as _;
+use crate::execute::Error;
+use crate::execute::settings::TransactionSettings;
+use crate::execute::transaction::{Broken, COMMIT_TIMEOUT_MS, Ended, Fate, Held, RollBack};
+use crate::operation::Classification;
+use crate::transaction::{Options, TransactionId};
+
+/// What bounds transactions. The server's own limit on their life is a minute too, unless it was changed, and the
+/// only one that holds for those of a sidecar that was killed.
+pub const TRANSACTIONS: TransactionSettings = TransactionSettings {
+    max: 64,
+    per_key_max: 8,
+    idle_timeout_ms: 10_000,
+    lifetime_ms: 60_000,
+};
+
+/// A session with a transaction under way.
+pub(in crate::execute) struct OpenTransaction {
+    session: Session,
+}
+
+impl RollBack for OpenTransaction {
+    async fn roll_back(self) {
+        let aborting = async { self.session.lock().await.abort_transaction().await };
+        match timeout(Duration::from_millis(CONTROL_MS_MAX), aborting).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "a transaction was not aborted"),
+            Err(_) => tracing::debug!("a transaction was not aborted in time"),
+        }
+    }
+}
+
+/// Refuses what has no place in a transaction.
+pub(super) fn fits(classification: &Classification) -> Result<(), Error> {
+    transaction::fits(classification).map_err(|refusal| Error::Invalid(refusal.problem().detail))
+}
+
+impl Run<'_> {
+    /// Runs a command in a transaction, beginning or ending it. May be cancelled: the transaction is then aborted.
+    pub(super) async fn in_transaction(
+        &self,
+        prepared: Prepared,
+        fields: &TransactionFields,
+    ) -> Result<RawDocumentBuf, Error> {
+        let id = self.name(fields);
+        let desk = self.store.transactions();
+        let held = if fields.starts {
+            let (mut held, _) = desk.reserve(id, self.key_id, &Options::default())?;
+            held.transaction = Some(self.begin(fields, prepared.timeout_ms).await?);
+            held
+        } else {
+            desk.check_out(id, self.key_id)?.0
+        };
+        match prepared.kind {
+            Kind::CommitTransaction => commit(held).await,
+            Kind::AbortTransaction => abort(held).await,
+            Kind::Plain | Kind::GetMore { .. } | Kind::KillCursors { .. } => {
+                self.go_on(prepared, held).await
+            }
+        }
+    }
+
+    /// No other key, session or number has the same.
+    fn name(&self, fields: &TransactionFields) -> TransactionId {
+        let number = fields.number.to_be_bytes();
+        TransactionId::of(&[self.key_id.as_bytes(), &fields.session, &number])
+    }
+
+    async fn begin(
+        &self,
+        fields: &TransactionFields,
+        timeout_ms: u64,
+    ) -> Result<OpenTransaction, Error> {
+        let failed = |error| failure::from_driver(&error, timeout_ms);
+        let session = self.client.start_session().causal_consistency(false).await;
+        let mut session = session.map_err(failed)?;
+        let mut starting = session
+            .start_transaction()
+            .write_concern(WriteConcern::majority());
+        if let Some(level) = &fields.read_level {
+            starting = starting.read_concern(ReadConcern::custom(level));
+        }
+        starting.await.map_err(failed)?;
+        Ok(OpenTransaction {
+            session: Arc::new(tokio::sync::Mutex::new(session)),
+        })
+    }
+
+    async fn go_on(
+        &self,
+        prepared: Prepared,
+        mut held: Held<'_, OpenTransaction>,
+    ) -> Result<RawDocumentBuf, Error> {
+        held.set_ended(Ended::CutOff);
+        let Some(session) = held
+            .transaction
+            .as_ref()
+            .map(|open| Arc::clone(&open.session))
+        else {
+            return Err(unavailable("the transaction has no session"));
+        };
+        let ran = match &prepared.kind {
+            Kind::Plain => {
+                let sent = self.send(prepared, &session).await;
+                match sent {
+                    Ok(reply) => self.keep_cursor(&reply, session).await.map(|()| reply),
+                    Err(error) => Err(error),
+                }
+            }
+            // A cursor knows the session that it was opened in.
+            Kind::GetMore { .. } | Kind::KillCursors { .. } => {
+                let ran = self.command(prepared).await;
+                ran.and_then(|reply| {
+                    Document::try_from(reply.as_ref())
+                        .map_err(|error| unavailable(error.to_string()))
+                })
+            }
+            Kind::CommitTransaction | Kind::AbortTransaction => {
+                return Err(unavailable("the end of a transaction does not go on"));
+            }
+        };
+        let fate = match &ran {
+            Ok(reply) if has_write_errors(reply) => Fate::RolledBack,
+            // Refused before it was sent.
+            Ok(_) | Err(Error::Invalid(_)) => Fate::Open,
+            // The server aborts a transaction with whatever fails in it.
+            Err(_) => Fate::RolledBack,
+        };
+        if fate == Fate::Open {
+            held.keep();
+        } else {
+            held.set_ended(Ended::ByAStatement(fate));
+            if let Some(transaction) = held.transaction.take() {
+                transaction.roll_back().await;
+            }
+        }
+        match ran {
+            Ok(reply) => encode(&reply),
+            Err(error) => Err(Broken::new(error, fate).into_error(None)),
+        }
+    }
+}
+
+async fn commit(mut held: Held<'_, OpenTransaction>) -> Result<RawDocumentBuf, Error> {
+    held.set_ended(Ended::ByItsCaller(Fate::Unknown));
+    let Some(transaction) = held.transaction.take() else {
+        return Err(unavailable("the transaction has no session"));
+    };
+    let committing = async { transaction.session.lock().await.commit_transaction().await };
+    let (fate, cause) = match timeout(Duration::from_millis(COMMIT_TIMEOUT_MS), committing).await {
+        Ok(Ok(())) => {
+            held.set_ended(Ended::ByItsCaller(Fate::Committed));
+            return encode(&doc! {"ok": 1.0});
+        }
+        Ok(Err(error)) => {
+            let is_unknown = error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT);
+            let fate = if is_unknown {
+                Fate::Unknown
+            } else {
+                Fate::RolledBack
+            };
+            (fate, failure::from_driver(&error, COMMIT_TIMEOUT_MS))
+        }
+        Err(_) => (Fate::Unknown, unavailable("no answer to commitTransaction")),
+    };
+    held.set_ended(Ended::ByItsCaller(fate));
+    Err(Broken::new(cause, fate).into_error(None))
+}
+
+async fn abort(mut held: Held<'_, OpenTransaction>) -> Result<RawDocumentBuf, Error> {
+    held.set_ended(Ended::ByItsCaller(Fate::RolledBack));
+    if let Some(transaction) = held.transaction.take() {
+        transaction.roll_back().await;
+    }
+    encode(&doc! {"ok": 1.0})
+}
+
+/// A write that failed is told within a reply, and has aborted its transaction no less.
+fn has_write_errors(reply: &Document) -> bool {
+    reply
+        .get_array("writeErrors")
+        .is_ok_and(|errors| !errors.is_empty())
+}
