@@ -2,12 +2,12 @@
 
 use pg_query::NodeEnum;
 use pg_query::protobuf::{
-    AExpr, AExprKind, AIndices, AIndirection, CaseExpr, CaseWhen, ColumnDef, ColumnRef, IndexElem,
-    Node, ResTarget, SortBy, SubLink, TypeCast, WindowDef, XmlExpr,
+    AExpr, AExprKind, AIndices, AIndirection, CaseExpr, CaseWhen, ColumnDef, IndexElem, Node,
+    ResTarget, SortBy, SubLink, TypeCast, WindowDef, XmlExpr,
 };
 
 use super::walk::{Walker, present};
-use super::{Refusal, Result, Session, names, nodes};
+use super::{Refusal, Result, Session, names, nodes, notation};
 
 impl Walker {
     pub fn expressions(&mut self, nodes: &[Node]) -> Result<()> {
@@ -35,7 +35,7 @@ impl Walker {
             | NodeEnum::SetToDefault(_)
             | NodeEnum::MergeSupportFunc(_)
             | NodeEnum::SqlvalueFunction(_) => Ok(()),
-            NodeEnum::ColumnRef(column) => column_reference(column),
+            NodeEnum::ColumnRef(column) => self.column_ref(column),
             NodeEnum::ResTarget(target) => self.result_target(target),
             NodeEnum::AExpr(operation) => self.operation(operation),
             NodeEnum::BoolExpr(operation) => self.expressions(&operation.args),
@@ -173,7 +173,7 @@ impl Walker {
             let step = present(Some(step))?;
             let of = certain.take();
             if let NodeEnum::String(field) = step {
-                if !of.is_some_and(|of| has_field(of, &field.sval)) {
+                if !of.is_some_and(|of| notation::has_field(of, &field.sval)) {
                     self.attribute(&field.sval)?;
                 }
             } else {
@@ -316,60 +316,5 @@ impl Walker {
         } = xml;
         self.expressions(named_args)?;
         self.expressions(args)
-    }
-}
-
-/// A column, qualified or not. Only its form can be judged here; see the module's head for `alias.name`.
-fn column_reference(column: &ColumnRef) -> Result<()> {
-    for field in &column.fields {
-        let node = present(Some(field))?;
-        if !matches!(node, NodeEnum::String(_) | NodeEnum::AStar(_)) {
-            return Err(nodes::refused(node));
-        }
-    }
-    Ok(())
-}
-
-/// Built-in functions that return composite values, and what they call their columns.
-const BUILT_IN_COLUMNS: &[(&[&str], &[&str])] = &[
-    (
-        &[
-            "json_each",
-            "json_each_text",
-            "jsonb_each",
-            "jsonb_each_text",
-        ],
-        &["key", "value"],
-    ),
-    (&["ts_parse"], &["tokid", "token"]),
-    (&["ts_token_type"], &["tokid", "alias", "description"]),
-    (
-        &["ts_debug"],
-        &[
-            "alias",
-            "description",
-            "token",
-            "dictionaries",
-            "dictionary",
-            "lexemes",
-        ],
-    ),
-];
-
-/// Whether a value certainly has a column of this name: what a built-in function returns, or `ROW(…).f1`.
-#[allow(clippy::wildcard_enum_match_arm)] // Nothing else is certain.
-fn has_field(value: &NodeEnum, field: &str) -> bool {
-    match value {
-        NodeEnum::FuncCall(call) => match names::qualified(&call.funcname) {
-            Ok((None | Some("pg_catalog"), name)) => BUILT_IN_COLUMNS
-                .iter()
-                .any(|(functions, columns)| functions.contains(&name) && columns.contains(&field)),
-            Ok((Some(_), _)) | Err(_) => false,
-        },
-        NodeEnum::RowExpr(row) => field
-            .strip_prefix('f')
-            .and_then(|number| number.parse::<usize>().ok())
-            .is_some_and(|number| (1..=row.args.len()).contains(&number)),
-        _ => false,
     }
 }

@@ -25,6 +25,7 @@ mod definition;
 mod expression;
 mod json;
 mod locking;
+mod notation;
 mod query;
 mod session;
 mod source;

@@ -91,6 +91,7 @@ impl Walker {
             alias: _,
             coldeflist,
         } = function;
+        self.note_function(function)?;
         for pair in functions {
             let node = present(Some(pair))?;
             let NodeEnum::List(pair) = node else {

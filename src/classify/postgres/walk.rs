@@ -6,6 +6,7 @@ use pg_query::NodeEnum;
 use pg_query::protobuf::{Node, ParseResult, RangeVar, RawStmt};
 
 use super::nodes::{self, Kind};
+use super::notation::Notation;
 use super::{Refusal, Result, Session, names};
 use crate::operation::{Action, Classification, Object};
 
@@ -24,6 +25,8 @@ pub struct Walker {
     plain: Vec<bool>,
     /// What `PREPARE` named earlier in the same text.
     pub prepared: Vec<String>,
+    /// What `x.f` may call.
+    pub notation: Notation,
 }
 
 /// Classifies a parsed text.
@@ -35,6 +38,7 @@ pub fn statements(tree: &ParseResult, session: Session) -> Result {
         scopes: Vec::new(),
         plain: Vec::new(),
         prepared: Vec::new(),
+        notation: Notation::default(),
     };
     match (tree.stmts.len(), session) {
         (1, _) | (0, Session::Own) => {}
@@ -55,6 +59,7 @@ pub fn statements(tree: &ParseResult, session: Session) -> Result {
     }
     for RawStmt { stmt, .. } in &tree.stmts {
         walker.statement(present(stmt.as_deref())?)?;
+        walker.attributes()?;
     }
     Ok(walker.found.finish())
 }

@@ -345,3 +345,40 @@ fn on_a_connection_of_ones_own() {
         Session::Own,
     );
 }
+
+#[test]
+fn columns_of_functions_in_from() {
+    check(
+        &[
+            ("SELECT g, g.g FROM generate_series(1, 3) g", ""),
+            (
+                "SELECT generate_series.generate_series FROM generate_series(1, 3)",
+                "",
+            ),
+            (
+                "SELECT g.n, g.ordinality FROM generate_series(1, 3) WITH ORDINALITY AS g (n)",
+                "",
+            ),
+            (
+                "SELECT e.key, e.value, i.value FROM t, jsonb_each(t.a) e, jsonb_array_elements(t.b) AS i",
+                "t:select",
+            ),
+            (
+                "SELECT r.a FROM json_to_recordset($1) AS r (a int, b text)",
+                "",
+            ),
+            (
+                "SELECT r.a FROM ROWS FROM (json_to_recordset($1) AS (a int), unnest($2)) AS r",
+                "",
+            ),
+            ("SELECT x.upper FROM lower('A') x", ""),
+            // A listed function may return anything.
+            ("SELECT r.total FROM report($1) r", "report() total()"),
+            ("SELECT r.total FROM report($1) r (total)", "report()"),
+            // Its single column may have another name than the alias.
+            ("SELECT f.f FROM report($1) f", "f() report()"),
+            ("SELECT e.e FROM jsonb_array_elements($1) e", "e()"),
+        ],
+        Session::Shared,
+    );
+}

@@ -258,3 +258,50 @@ fn the_table_of_functions_is_whole() {
         assert_ne!(class(first), Some(without_meaning), "{first}");
     }
 }
+
+/// `x.f` calls `f(x)` where `x` is a function's value.
+#[test]
+fn functional_notation_on_a_function_in_from() {
+    check_forbidden(
+        &[
+            (
+                "SELECT x.ts_stat FROM concat('SELECT a FROM t') x",
+                "write the query itself",
+            ),
+            (
+                "SELECT lower.pg_read_file FROM lower('/etc/passwd')",
+                "the server's files",
+            ),
+            (
+                "SELECT x.pg_sleep FROM abs(9) AS x (n)",
+                "holds a connection idle",
+            ),
+            (
+                "SELECT (SELECT x.to_regclass) FROM current_user x",
+                "the catalogue",
+            ),
+            (
+                "SELECT 1 FROM ROWS FROM (unnest(ARRAY['a'])) AS x, LATERAL (SELECT x.pg_ls_dir) y",
+                "the server's files",
+            ),
+            (
+                "UPDATE t SET a = x.lo_unlink::text FROM generate_series(1, 2) x",
+                "large objects",
+            ),
+            (
+                "DELETE FROM t USING lower('a') x WHERE x.nextval = 1",
+                "write it as a call",
+            ),
+            (
+                "SELECT e.to_regclass FROM jsonb_array_elements_text($1) e",
+                "the catalogue",
+            ),
+            (
+                "SELECT x.nextval FROM COALESCE('s') x",
+                "write it as a call",
+            ),
+            ("SELECT 1 FROM COALESCE('s')", "give it an alias"),
+        ],
+        Session::Shared,
+    );
+}
