@@ -35,7 +35,8 @@ pub fn from_driver(error: &DriverError, timeout_ms: u64) -> Error {
     unavailable(error.to_string())
 }
 
-fn from_command(code: i32, message: &str, timeout_ms: u64) -> Error {
+/// Maps what the server says of a command, or of a write within it.
+pub fn from_command(code: i32, message: &str, timeout_ms: u64) -> Error {
     if TIMEOUT_CODES.contains(&code) {
         return Error::Timeout {
             store: Store::Mongodb,

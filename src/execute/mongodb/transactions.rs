@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bson::{Document, RawDocumentBuf, doc};
+use bson::{Bson, Document, RawDocumentBuf, doc};
 use mongodb::error::UNKNOWN_TRANSACTION_COMMIT_RESULT;
 use mongodb::options::{ReadConcern, WriteConcern};
 use tokio::time::timeout;
@@ -139,8 +139,8 @@ impl Run<'_> {
                 return Err(unavailable("the end of a transaction does not go on"));
             }
         };
+        let ran = ran.and_then(without_write_errors);
         let fate = match &ran {
-            Ok(reply) if has_write_errors(reply) => Fate::RolledBack,
             // Refused before it was sent.
             Ok(_) | Err(Error::Invalid(_)) => Fate::Open,
             // The server aborts a transaction with whatever fails in it.
@@ -196,8 +196,14 @@ async fn abort(mut held: Held<'_, OpenTransaction>) -> Result<RawDocumentBuf, Er
 }
 
 /// A write that failed is told within a reply, and has aborted its transaction no less.
-fn has_write_errors(reply: &Document) -> bool {
-    reply
-        .get_array("writeErrors")
-        .is_ok_and(|errors| !errors.is_empty())
+fn without_write_errors(reply: Document) -> Result<Document, Error> {
+    let Ok(errors) = reply.get_array("writeErrors") else {
+        return Ok(reply);
+    };
+    let Some(first) = errors.first().and_then(Bson::as_document) else {
+        return Ok(reply);
+    };
+    let code = first.get_i32("code").unwrap_or_default();
+    let message = first.get_str("errmsg").unwrap_or("a write failed");
+    Err(failure::from_command(code, message, COMMIT_TIMEOUT_MS))
 }
