@@ -169,23 +169,31 @@ async fn a_client_that_leaves_ends_its_statement() {
     let dev = shared();
     let admin = postgres(dev).await;
     let endless = "SELECT generate_series(1, 100000000) AS leaver";
-    // One whose rows are under way, and one that has none yet.
-    let quiet = "SELECT count(*) AS leaver FROM generate_series(1, 20000) AS a, generate_series(1, 20000) AS b";
+    // One whose rows are under way, and one that has none yet, nor a head.
+    let quiet = "SELECT count(*) AS leaver FROM generate_series(1, 30000) AS a, generate_series(1, 30000) AS b";
     for sql in [endless, quiet] {
-        let body = json!({"sql": sql});
-        let request = open(&dev.http, &dev.app, "/v1/postgres/query", &[STREAM], &body);
-        let mut reply = request.await;
-        reply.body_mut().frame().await.unwrap().unwrap();
+        let asking = tokio::spawn(async move {
+            let body = json!({"sql": sql});
+            let request = open(&dev.http, &dev.app, "/v1/postgres/query", &[STREAM], &body);
+            let mut reply = request.await;
+            reply.body_mut().frame().await.unwrap().unwrap();
+            std::future::pending::<()>().await;
+        });
         eventually("the statement runs", || async {
             running(&admin, "leaver").await > 0
         })
         .await;
-        drop(reply);
+        asking.abort();
         eventually("the statement is cancelled", || async {
             running(&admin, "leaver").await == 0
         })
         .await;
     }
+    eventually("the record tells of it", || async {
+        let series = "bulkhead_requests_total{code=\"request.abandoned\",store=\"postgres\"}";
+        dev.metric(series).await >= 2.0
+    })
+    .await;
 
     let mut root = mysql(dev).await;
     let body = json!({"sql": many(9)});

@@ -240,7 +240,7 @@ fn as_text(shown: Shown, json: &Json) -> Option<String> {
     Some(match shown {
         Shown::Same => text(),
         Shown::Number => json.to_string(),
-        Shown::Bool => json.to_string(),
+        Shown::Bool => json.to_string()[..1].to_owned(),
         Shown::Money => text(),
         Shown::Float => match json.as_f64() {
             Some(number) => format!("{number:?}"),
@@ -295,8 +295,10 @@ fn same_text(shown: Shown, ours: &str, theirs: &str) -> bool {
             }
             _ => ours == theirs,
         },
+        // The server leaves the minutes of an offset out where there are none.
+        Shown::Time => ours == theirs || ours.strip_suffix(":00") == Some(theirs),
         Shown::Money => ours == theirs.replace(['$', ','], ""),
-        Shown::Same | Shown::Number | Shown::Bool | Shown::Time | Shown::Bytes => ours == theirs,
+        Shown::Same | Shown::Number | Shown::Bool | Shown::Bytes => ours == theirs,
         Shown::Json | Shown::Otherwise => true,
     }
 }
@@ -337,7 +339,7 @@ async fn any_value_of_any_type_is_shown_and_taken_as_it_is() {
             .map(|literal| format!("('{}'::{type_})", literal.replace('\'', "''")))
             .collect();
         let sql = format!(
-            "SELECT v, v::text FROM (VALUES {}) AS x (v)",
+            "SELECT v, format('%s', v) FROM (VALUES {}) AS x (v)",
             values.join(", ")
         );
         let rows = rig.shown(&sql, &[]).await;
@@ -351,7 +353,7 @@ async fn any_value_of_any_type_is_shown_and_taken_as_it_is() {
             }
         }
         let places: Vec<_> = (1..=rows.len())
-            .map(|place| format!("(${place}::{type_})::text"))
+            .map(|place| format!("format('%s', ${place}::{type_})"))
             .collect();
         let params: Vec<_> = rows.iter().map(|row| parameter(type_, &row[0])).collect();
         let back = rig
