@@ -288,6 +288,8 @@ fn scripts_that_may_never_end_are_refused() {
         "for _ in type, 1 do end",
         "for _ in function() return 1 end do end",
         "for _ in (function() return next end)() do end",
+        "local t = {type, gmatch = unpack} for _ in t:gmatch() do end",
+        "ARGV[1] = {os.time, gmatch = unpack} for _ in ARGV[1]:gmatch() do end",
         "local next = type for _ in next, 1 do end",
         "local string = {gmatch = 1} for _ in string.gmatch('a', 'b') do end",
     ] {
@@ -319,7 +321,6 @@ fn functions_that_are_only_called_pass() {
         "local t = {2, 1} table.sort(t, function(a, b) return a < b end) return t",
         "local function low(c) return c:lower() end return string.gsub(ARGV[1], '%u', low)",
         "for w in string.gmatch(ARGV[1], '%a+') do redis.call('SADD', KEYS[1], w) end",
-        "for w in ARGV[1]:gmatch('%a+') do redis.call('SADD', KEYS[1], w) end",
         "for k, v in next, ARGV do redis.call('HSET', KEYS[1], k, v) end",
         "local insert = table.insert local t = {} insert(t, 1) return t",
     ] {
