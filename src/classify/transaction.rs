@@ -53,6 +53,25 @@ fn name_of(text: &str) -> Option<String> {
     (is_plain && !is_keyword).then_some(name)
 }
 
+/// Words that begin or end a transaction, in some dialect.
+const CONTROL: [&str; 6] = ["ABORT", "BEGIN", "COMMIT", "END", "ROLLBACK", "START"];
+
+/// Refuses a text that would begin or end the transaction that it stands in, and says what does.
+pub fn does_not_control(sql: &str) -> Result<()> {
+    let text = sql.trim_start();
+    let end = text
+        .find(|character: char| !character.is_ascii_alphabetic())
+        .unwrap_or(text.len());
+    let word = text.get(..end).unwrap_or_default().to_ascii_uppercase();
+    if CONTROL.contains(&word.as_str()) {
+        return Err(Refusal::Forbidden(format!(
+            "`{word}` has no place within a transaction, which is begun and ended by requests of their own \
+             (`commit`, `rollback`; a batch ends by itself); SAVEPOINT, RELEASE and ROLLBACK TO may be used, with a plain name"
+        )));
+    }
+    Ok(())
+}
+
 /// Refuses what has no place in a transaction, where the data's own statements stand.
 ///
 /// A change of the schema is one: MySQL commits what came before, and nobody else, the sidecar's catalogue
@@ -114,6 +133,22 @@ mod tests {
         assert_eq!(savepoint(&long), None);
         let mysql = savepoint("SAVEPOINT a").unwrap().to_sql(Store::Mysql);
         assert_eq!(mysql, "SAVEPOINT `a`");
+    }
+
+    #[test]
+    fn what_begins_or_ends_a_transaction_is_told_what_to_use() {
+        for (sql, expected) in [
+            ("COMMIT", false),
+            (" rollback;", false),
+            ("START TRANSACTION", false),
+            ("begin", false),
+            ("END", false),
+            ("SELECT 1", true),
+            ("ENDS", true),
+            ("", true),
+        ] {
+            assert_eq!(does_not_control(sql).is_ok(), expected, "{sql}");
+        }
     }
 
     #[test]

@@ -12,6 +12,9 @@ use crate::operation::{Classification, Object, Operation, Payload, Store};
 use crate::record::Record;
 use crate::transaction::Control;
 
+/// Statements of a batch that are classified before other requests have their turn.
+const CLASSIFIED_AT_ONCE: usize = 16;
+
 impl Gate {
     /// Splits a request into what is judged and what merely travels along (parameters, time-out).
     pub(super) async fn classify(
@@ -101,6 +104,10 @@ impl Gate {
     ) -> Result<Vec<Operation>, Problem> {
         let mut operations = Vec::with_capacity(statements.len());
         for (index, Statement { sql, request }) in statements.into_iter().enumerate() {
+            if index % CLASSIFIED_AT_ONCE == CLASSIFIED_AT_ONCE - 1 {
+                // Others on this thread do not wait for a long batch.
+                tokio::task::yield_now().await;
+            }
             let classified = self.classify_within(store, &sql, policy).await;
             let operation = classified
                 .map_err(|error| nothing_ran(self.not_classified(store, &error, record), index))?;
@@ -120,6 +127,7 @@ impl Gate {
         if let Some(savepoint) = transaction::savepoint(sql) {
             return Ok(control(store, Control::Savepoint(savepoint)));
         }
+        transaction::does_not_control(sql)?;
         let known = self.classify_sql(store, sql, policy).await?;
         transaction::fits(&known)?;
         Ok(sql_operation(store, sql, known))

@@ -159,9 +159,17 @@ impl Walker {
 #[allow(clippy::wildcard_enum_match_arm)] // The remaining statements share one sentence.
 fn instead(node: &NodeEnum) -> String {
     let (statement, use_instead) = match node {
-        NodeEnum::TransactionStmt(_) | NodeEnum::ConstraintsSetStmt(_) | NodeEnum::LockStmt(_) => (
+        NodeEnum::TransactionStmt(_) => (
             "transaction control",
             "use `batch`, or `transactions` to begin one",
+        ),
+        NodeEnum::ConstraintsSetStmt(_) => (
+            "`SET CONSTRAINTS`",
+            "have the constraint declared `INITIALLY DEFERRED`",
+        ),
+        NodeEnum::LockStmt(_) => (
+            "`LOCK TABLE`",
+            "lock rows with `SELECT … FOR UPDATE`, in a `batch` or one of `transactions`",
         ),
         NodeEnum::VariableSetStmt(_) => (
             "`SET` and `RESET`",

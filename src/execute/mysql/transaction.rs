@@ -83,8 +83,9 @@ fn begin(options: &Options, limits: Option<Limits>) -> String {
         let isolation = isolation.as_sql();
         begin = format!("{begin}SET TRANSACTION ISOLATION LEVEL {isolation}; ");
     }
-    let access = if options.read_only { "ONLY" } else { "WRITE" };
-    format!("{begin}START TRANSACTION READ {access}")
+    // `READ WRITE` would be refused by a server that only reads; without it, only the writes are.
+    let access = if options.read_only { " READ ONLY" } else { "" };
+    format!("{begin}START TRANSACTION{access}")
 }
 
 impl Transaction for OpenTransaction {
