@@ -17,8 +17,10 @@ pub enum Family {
     /// Shown as text and stored otherwise: MariaDB's `uuid`, `inet4` and `inet6`, MySQL's `json`.
     Native,
     Binary,
-    /// `date`, `datetime`, `timestamp`.
+    /// `date`, `datetime`.
     Moment,
+    /// `timestamp`, which is shown in the session's time zone.
+    Instant,
     Time,
     Other,
 }
@@ -39,7 +41,8 @@ impl Family {
             "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" => {
                 Self::Binary
             }
-            "date" | "datetime" | "timestamp" => Self::Moment,
+            "date" | "datetime" => Self::Moment,
+            "timestamp" => Self::Instant,
             "time" => Self::Time,
             _ => Self::Other,
         }
@@ -57,6 +60,7 @@ impl Family {
             | Self::Text
             | Self::Native
             | Self::Moment
+            | Self::Instant
             | Self::Time => {
                 format!("CONVERT({column} USING utf8mb4)")
             }

@@ -128,6 +128,7 @@ impl Writer<'_> {
             | Family::Decimal
             | Family::Binary
             | Family::Moment
+            | Family::Instant
             | Family::Time
             | Family::Other => format!("({named} IN ({values}))"),
         })
@@ -154,6 +155,10 @@ impl Writer<'_> {
             Family::Integer | Family::Decimal => known(is_number(&text), text),
             Family::Text | Family::Native | Family::Binary => known(!is_boolean, literal(&text)),
             Family::Moment => known(is_moment(&text), literal(&text)),
+            Family::Instant => match instant(&text) {
+                Some(instant) => Value::Known(instant),
+                None => Value::Unknown,
+            },
             Family::Time | Family::Other => {
                 return Err(format!(
                     "its row filter compares `{column}`, which is neither text, a number nor a date"
@@ -178,13 +183,13 @@ pub fn text_of(constant: &Constant, caller: &Principal) -> Option<String> {
     }
 }
 
-/// Whether `text` could be stored in a column of the family and be equal to the constant it came from.
+/// Whether a row can say of a column of the family that it is the constant `text`.
 pub fn fits(text: &str, family: Family, constant: &Constant) -> bool {
     match family {
         Family::Integer | Family::Decimal => is_number(text),
         Family::Text | Family::Native | Family::Binary => !matches!(constant, Constant::Boolean(_)),
         Family::Moment => is_moment(text),
-        Family::Time | Family::Other => false,
+        Family::Instant | Family::Time | Family::Other => false,
     }
 }
 
@@ -205,6 +210,20 @@ fn is_number(text: &str) -> bool {
 
 /// The servers' exact numbers have no more digits.
 const NUMBER_BYTES_MAX: usize = 60;
+
+/// A moment of UTC, whatever the session's time zone.
+fn instant(text: &str) -> Option<String> {
+    if !is_moment(text) {
+        return None;
+    }
+    let civil: jiff::civil::DateTime = match text.parse() {
+        Ok(civil) => civil,
+        Err(_) => text.parse::<jiff::civil::Date>().ok()?.into(),
+    };
+    let moment = civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp();
+    let (seconds, micros) = (moment.as_second(), moment.subsec_microsecond());
+    (seconds >= 0).then(|| format!("FROM_UNIXTIME({seconds}.{micros:06})"))
+}
 
 /// `2024-01-31`, a day that is there in every year, perhaps with `12:00:00.000000` after a space or `T`.
 pub fn is_moment(text: &str) -> bool {

@@ -225,10 +225,7 @@ fn derived(
     if table.hides_columns() {
         match table.revealing_indexes() {
             Some(indexes) if indexes.is_empty() => {}
-            Some(indexes) => {
-                let names: Vec<String> = indexes.into_iter().map(quoted).collect();
-                query.push_str(&format!(" IGNORE INDEX ({})", names.join(", ")));
-            }
+            Some(indexes) => query.push_str(&ignoring(&indexes)),
             None => order = sorted(table),
         }
     }
@@ -248,6 +245,12 @@ fn derived(
     })
 }
 
+/// The hint that keeps the server from reading some indexes.
+pub fn ignoring(indexes: &[&str]) -> String {
+    let names: Vec<String> = indexes.iter().map(|name| quoted(name)).collect();
+    format!(" IGNORE INDEX ({})", names.join(", "))
+}
+
 /// An order that no hidden column has a part in.
 fn sorted(table: &Table<'_>) -> String {
     let columns = table.columns().unwrap_or_default().iter();
@@ -256,7 +259,7 @@ fn sorted(table: &Table<'_>) -> String {
         !table.hides_column(&column.name)
             && matches!(
                 family,
-                Family::Integer | Family::Decimal | Family::Text | Family::Moment
+                Family::Integer | Family::Decimal | Family::Text | Family::Moment | Family::Instant
             )
     });
     let names: Vec<String> = shown.map(|column| quoted(&column.name)).collect();

@@ -9,10 +9,11 @@ use super::columns::{quoted, same_name};
 use super::condition::{fits, text_of};
 use super::edits::Edits;
 use super::harmless;
-use super::source::{check_paths, make_text};
+use super::source::{check_paths, ignoring, make_text};
 use super::statement::Statement;
 use super::table::Table;
 use super::value::{Value, value_at};
+use crate::classify::mysql::Kind;
 use crate::classify::mysql::shape::{ColumnPlace, Span, TableUse, Verb, Write};
 use crate::decide::rules::Constant;
 
@@ -77,23 +78,41 @@ fn check_choice(
         )));
     }
     check_paths(table, found)?;
-    let shows_order = write.has_limit || !write.returning.is_empty();
-    let is_online = table.columns().is_some();
-    if shows_order && is_online && table.hides_columns() {
-        let reveals = table
-            .revealing_indexes()
-            .is_none_or(|indexes| !indexes.is_empty());
-        if reveals {
-            return Err(table.forbidden(&format!(
-                "LIMIT and RETURNING follow an index that may order rows by columns of `{object}` that its rules \
-                 hide; choose the rows by WHERE"
-            )));
-        }
-    }
+    check_order(statement, write, table)?;
     if statement.shape().counts_examined {
         return Err(table.forbidden("LIMIT ROWS EXAMINED counts rows that are hidden"));
     }
     Ok(())
+}
+
+/// Rows are changed in the order of an index. What shows that order would tell of a hidden column: an `UPDATE` can be
+/// kept from reading the index, a `DELETE` cannot.
+fn check_order(
+    statement: &Statement<'_>,
+    write: &Write,
+    table: &Table<'_>,
+) -> Result<(), Forbidden> {
+    if table.columns().is_none() || !table.hides_columns() {
+        return Ok(());
+    }
+    let indexes = table.revealing_indexes();
+    let is_kept = match write.verb {
+        Verb::Update => indexes.is_some(),
+        Verb::Delete | Verb::Insert | Verb::Replace => indexes.is_some_and(|all| all.is_empty()),
+    };
+    let mut tokens = statement.reading.tokens.iter();
+    let shows_order = write.has_limit
+        || !write.returning.is_empty()
+        || tokens.any(|token| token.kind == Kind::UserVariable)
+        || (write.verb == Verb::Update && statement.shape().computes);
+    if is_kept || !shows_order {
+        return Ok(());
+    }
+    Err(table.forbidden(&format!(
+        "LIMIT, RETURNING and variables show the order of an index that may have columns of `{}` which its rules hide; \
+         choose the rows by WHERE",
+        table.objects()
+    )))
 }
 
 /// No hidden column of the target is read. Where a name may be the target's it counts as its.
@@ -130,8 +149,11 @@ fn check_columns(
         let is_returned = write
             .returning
             .iter()
-            .any(|(expression, _)| *expression == column.tokens);
-        if table.hides_column(name) && statement.may_mean(column, found) && !is_returned {
+            .any(|(expression, _)| *expression == column.tokens)
+            && !name.eq_ignore_ascii_case("_rowid");
+        // `_rowid` is the key, whatever its name.
+        let is_hidden = table.hides_column(name) || name.eq_ignore_ascii_case("_rowid");
+        if is_hidden && statement.may_mean(column, found) && !is_returned {
             return Err(table.forbidden(&format!(
                 "`{name}` of `{object}` is hidden, so that a change may write it and not read it; if another \
                  table's column is meant, say whose"
@@ -339,6 +361,11 @@ pub fn restrict(statement: &Statement<'_>, edits: &mut Edits) -> Result<(), Forb
     for (found, table) in statement.targets() {
         if !table.hides() {
             continue;
+        }
+        let revealing = table.revealing_indexes().unwrap_or_default();
+        if write.verb == Verb::Update && table.hides_columns() && !revealing.is_empty() {
+            let end = statement.bytes(&found.tokens.whole).end;
+            edits.insert(end, ignoring(&revealing));
         }
         if matches!(write.verb, Verb::Update | Verb::Delete) {
             choose(statement, write, table, found, edits)?;

@@ -246,7 +246,11 @@ fn what_is_written_stays_within_the_rules() {
         ),
         (
             "UPDATE users SET email = ? WHERE id = 1",
-            "UPDATE `users` SET email = ? WHERE id = 1",
+            "UPDATE `users` IGNORE INDEX (`by_email`) SET email = ? WHERE id = 1",
+        ),
+        (
+            "UPDATE users AS u SET name = UUID() WHERE id > 5 LIMIT 1",
+            "UPDATE `users` AS `u` IGNORE INDEX (`by_email`) SET name = UUID() WHERE id > 5 LIMIT 1",
         ),
         (
             "INSERT INTO users (id, email) VALUES (1, 'x') RETURNING *, id, email, email AS e",
@@ -266,7 +270,7 @@ fn what_is_written_stays_within_the_rules() {
 fn what_cannot_be_rewritten_is_refused() {
     for (reason, statements) in [
         (
-            "`secret` of `users` may not be named",
+            "may not be named",
             &[
                 "SELECT secret FROM users",
                 "SELECT u.SECRET FROM users u",
@@ -388,9 +392,14 @@ fn what_cannot_be_rewritten_is_refused() {
             &["SELECT shop.users.id FROM users JOIN other.users ON TRUE"],
         ),
         (
-            "LIMIT and RETURNING",
-            &["DELETE FROM users WHERE id > 1 LIMIT 1"],
+            "LIMIT, RETURNING and variables",
+            &[
+                "DELETE FROM users WHERE id > 1 LIMIT 1",
+                "DELETE FROM users WHERE id > 1 RETURNING id",
+                "DELETE FROM users WHERE id > 1 AND (@seen := id) > 0",
+            ],
         ),
+        ("_rowid", &["UPDATE users SET name = 'x' WHERE _rowid > 5"]),
         ("send them one by one", &["SELECT 1; SELECT * FROM orders"]),
         ("not known", &["SELECT * FROM other.orders"]),
     ] {
