@@ -107,6 +107,16 @@ fn policy_keys() -> Vec<Key> {
         )
         .required(),
         key(
+            "mode",
+            Kind::Mode,
+            "`shadow` records what would be refused and lets it through; `enforce` where left out.",
+        ),
+        key(
+            "mask_salt",
+            Kind::Text,
+            "What is hashed before a value that is masked by its hash; a secret.",
+        ),
+        key(
             "stores",
             Kind::Stores,
             "Where every table, collection and key lives.",

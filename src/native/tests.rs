@@ -18,7 +18,7 @@ database = "shop"
 tables = ["x%;\\ y", "plain"]
 [stores.mongodb]
 database = "docs"
-collections = ["e`${1}"]
+collections = ["e${1}"]
 [stores.redis]
 keys = ["a:*", "b c:*"]
 [roles.'odd role; DROP']
