@@ -3,6 +3,7 @@
 //! Every classifier fails closed: what it does not know by name it refuses, with the reason.
 
 pub mod cache;
+pub(crate) mod lanes;
 pub mod mongodb;
 pub mod mysql;
 pub mod postgres;

@@ -11,10 +11,8 @@
 //!   (`(alias).name` says so by its form, and counts as a call);
 //! - a user's function, operator or cast that overloads a built-in name for a type of its own.
 
-mod lanes;
 mod parse;
 
-pub(crate) use lanes::begin as on_deep_stack;
 pub(crate) use parse::{is_long, nesting_bound, tree};
 
 mod nodes;
@@ -42,7 +40,7 @@ mod tests;
 
 pub use functions::is_classified;
 
-use super::{INLINE_BYTES_MAX, Refusal, Result, Session};
+use super::{INLINE_BYTES_MAX, Refusal, Result, Session, lanes};
 
 /// Deepest tree that is walked on the caller's own stack, in nested tokens (an upper bound of the real depth).
 /// In a debug build a token needs up to 65 kB of stack; this keeps below half of what runtimes give a thread.

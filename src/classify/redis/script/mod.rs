@@ -16,8 +16,12 @@ mod walk;
 use super::arguments::Arguments;
 use super::table::Access;
 use super::{touch, vouched};
-use crate::classify::{Refusal, Result};
+use crate::classify::{Refusal, Result, lanes};
 use crate::operation::Classification;
+
+/// Deepest nesting of a script that is read on the caller's own stack: a debug build takes 60 KiB for each level, of
+/// the 2 MiB that a thread usually has.
+const INLINE_NESTING_MAX: usize = 8;
 
 /// What a script does to its keys, independent of which keys these are.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -39,7 +43,7 @@ pub(super) fn touches(
 ) -> Result<()> {
     let script = arguments.one(1)?.bytes().unwrap_or_default();
     let keys = vouched::declared(arguments)?;
-    let summary = match source::parse(script).and_then(|source| walk::summarise(&source)) {
+    let summary = match summary(script) {
         Ok(summary) => summary,
         Err(refusal) => return vouched::eval(arguments, refusal, classification),
     };
@@ -63,6 +67,26 @@ pub(super) fn touches(
         }
     }
     Ok(())
+}
+
+/// What the script's source proves. One that nests deeply is read on a stack that is deep enough.
+fn summary(script: &[u8]) -> Result<Summary> {
+    let text = source::text(script)?;
+    if source::nesting(text)? <= INLINE_NESTING_MAX {
+        return prove(text);
+    }
+    let text = text.to_owned();
+    lanes::begin(false, move || prove(&text))
+        .and_then(|answer| answer.recv().ok())
+        .unwrap_or_else(|| {
+            Err(Refusal::Unparsable(
+                "the script could not be read now".into(),
+            ))
+        })
+}
+
+fn prove(text: &str) -> Result<Summary> {
+    walk::summarise(&source::parse(text)?)
 }
 
 impl Summary {

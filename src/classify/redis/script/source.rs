@@ -13,8 +13,8 @@ pub(super) const SCRIPT_BYTES_MAX: usize = 128 * 1024;
 /// Deepest nesting: brackets, blocks and operators that stand open at once. Lua's own limit is 200.
 pub(super) const NESTING_MAX: usize = 60;
 
-/// Parses a script as Lua 5.1.
-pub(super) fn parse(script: &[u8]) -> Result<Ast> {
+/// The text of a script, as Lua sees it.
+pub(super) fn text(script: &[u8]) -> Result<&str> {
     if script.len() > SCRIPT_BYTES_MAX {
         return Err(Refusal::TooLarge(format!(
             "a script has at most {SCRIPT_BYTES_MAX} bytes"
@@ -32,9 +32,11 @@ pub(super) fn parse(script: &[u8]) -> Result<Ast> {
             "the script has a carriage return without a line feed: end lines with `\\n`".to_owned(),
         ));
     }
-    // The parser's lexer panics at a backtick that stands for a token. With another character that is none in Lua
-    // either, it refuses; what passes has its backticks in strings and comments alone.
-    check_nesting(&text.replace('`', "$"))?;
+    Ok(text)
+}
+
+/// Parses a script, whose nesting was measured, as Lua 5.1.
+pub(super) fn parse(text: &str) -> Result<Ast> {
     full_moon::parse_fallible(text, LuaVersion::lua51())
         .into_result()
         .map_err(|errors| {
@@ -72,10 +74,13 @@ fn without_shebang(text: &str) -> Result<&str> {
     }
 }
 
-/// Counts what is open at each token. Within a bracket or block, operators add up until something ends the
+/// The most that is open at one token. Within a bracket or block, operators add up until something ends the
 /// expression they stand in.
-fn check_nesting(text: &str) -> Result<()> {
-    let LexerResult::Ok(tokens) = Lexer::new(text, LuaVersion::lua51()).collect() else {
+pub(super) fn nesting(text: &str) -> Result<usize> {
+    // The parser's lexer panics at a backtick that stands for a token. With another character that is none in Lua
+    // either, it refuses; what passes has its backticks in strings and comments alone.
+    let text = text.replace('`', "$");
+    let LexerResult::Ok(tokens) = Lexer::new(&text, LuaVersion::lua51()).collect() else {
         return Err(Refusal::Unparsable(
             "the script is not Lua 5.1: it has a character or string that does not end".to_owned(),
         ));
@@ -83,6 +88,7 @@ fn check_nesting(text: &str) -> Result<()> {
     let mut enclosing: Vec<usize> = Vec::new();
     let mut enclosing_total = 0_usize;
     let mut operators = 0_usize;
+    let mut deepest = 0_usize;
     for symbol in tokens.iter().filter_map(symbol) {
         match effect(symbol) {
             Effect::Opens => {
@@ -98,13 +104,14 @@ fn check_nesting(text: &str) -> Result<()> {
             Effect::Separates => operators = 0,
             Effect::Nothing => {}
         }
-        if enclosing_total + operators > NESTING_MAX {
+        deepest = deepest.max(enclosing_total + operators);
+        if deepest > NESTING_MAX {
             return Err(Refusal::TooLarge(format!(
                 "the script nests deeper than {NESTING_MAX} levels of brackets, blocks and operators"
             )));
         }
     }
-    Ok(())
+    Ok(deepest)
 }
 
 fn symbol(token: &Token) -> Option<Symbol> {

@@ -32,7 +32,7 @@ use self::statement::Rewriter;
 use self::table::Tables;
 use super::{Column, Columns, Forbidden, Restricted, Restrictions};
 use crate::authenticate::Principal;
-use crate::classify::postgres as parser;
+use crate::classify::{lanes, postgres as parser};
 use crate::decide::rules::TableRules;
 use crate::operation::Object;
 
@@ -100,8 +100,8 @@ fn on_deep_stack(
     let asking = columns.is_some().then_some(Asking { ask, answers });
     let owned = Owned::new(sql, rules);
     let is_long = parser::is_long(sql);
-    let result = parser::on_deep_stack(is_long, move || owned.rewrite(asking.as_ref()))
-        .ok_or_else(failed)?;
+    let result =
+        lanes::begin(is_long, move || owned.rewrite(asking.as_ref())).ok_or_else(failed)?;
     if let Some(columns) = columns {
         serve(columns, &asked, &answer);
     }
