@@ -36,10 +36,11 @@ pub(super) fn parse(text: &str) -> Result<Condition> {
         depth: 0,
     };
     let condition = parser.any()?;
-    match parser.next() {
-        Token::End => Ok(condition),
-        other => Err(unexpected(&other, "`AND`, `OR` or the end")),
+    let rest = parser.next();
+    if rest != Token::End {
+        return Err(unexpected(&rest, "`AND`, `OR` or the end"));
     }
+    Ok(condition)
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -217,10 +218,11 @@ impl Parser {
     }
 
     fn expect(&mut self, symbol: &'static str) -> Result<()> {
-        match self.next() {
-            Token::Symbol(found) if found == symbol => Ok(()),
-            other => Err(unexpected(&other, &format!("`{symbol}`"))),
+        let token = self.next();
+        if token == Token::Symbol(symbol) {
+            return Ok(());
         }
+        Err(unexpected(&token, &format!("`{symbol}`")))
     }
 
     fn any(&mut self) -> Result<Condition> {
@@ -260,11 +262,18 @@ impl Parser {
             self.expect(")")?;
             return Ok(condition);
         }
-        let column = match self.next() {
-            Token::Quoted(name) if !name.is_empty() => name,
-            Token::Word(name) if !is_reserved(&name) => name,
-            other => return Err(unexpected(&other, "a column")),
+        let token = self.next();
+        let column = match &token {
+            Token::Quoted(name) => Some(name).filter(|name| !name.is_empty()),
+            Token::Word(name) => Some(name).filter(|name| !is_reserved(name)),
+            Token::Text(_)
+            | Token::Number(_)
+            | Token::Caller(_)
+            | Token::Symbol(_)
+            | Token::End => None,
         };
+        let column = column.ok_or_else(|| unexpected(&token, "a column"))?;
+        let column = column.clone();
         self.test(column.into())
     }
 
@@ -281,15 +290,9 @@ impl Parser {
             let values = self.list()?;
             return Ok(negated(not, Condition::In { column, values }));
         }
-        let comparison = match self.next() {
-            Token::Symbol("=") if !not => Comparison::Equal,
-            Token::Symbol("<>" | "!=") if !not => Comparison::NotEqual,
-            Token::Symbol("<") if !not => Comparison::Less,
-            Token::Symbol("<=") if !not => Comparison::LessOrEqual,
-            Token::Symbol(">") if !not => Comparison::Greater,
-            Token::Symbol(">=") if !not => Comparison::GreaterOrEqual,
-            other => return Err(unexpected(&other, "a comparison")),
-        };
+        let token = self.next();
+        let comparison = comparison(&token).filter(|_| !not);
+        let comparison = comparison.ok_or_else(|| unexpected(&token, "a comparison"))?;
         let value = self.constant()?;
         Ok(Condition::Compare {
             column,
@@ -301,32 +304,50 @@ impl Parser {
     fn list(&mut self) -> Result<Vec<Constant>> {
         self.expect("(")?;
         let mut values = vec![self.constant()?];
-        loop {
-            match self.next() {
-                Token::Symbol(",") => values.push(self.constant()?),
-                Token::Symbol(")") => return Ok(values),
-                other => return Err(unexpected(&other, "`,` or `)`")),
-            }
+        while *self.peek() == Token::Symbol(",") {
+            self.at += 1;
+            values.push(self.constant()?);
         }
+        let token = self.next();
+        if token == Token::Symbol(")") {
+            return Ok(values);
+        }
+        Err(unexpected(&token, "`,` or `)`"))
     }
 
     fn constant(&mut self) -> Result<Constant> {
-        match self.next() {
-            Token::Text(text) => Ok(Constant::Text(text.into())),
-            Token::Number(number) => Ok(Constant::Number(number.into())),
-            Token::Caller(name) => attribute(&name).map(Constant::Caller),
-            word if word.is_word("true") => Ok(Constant::Boolean(true)),
-            word if word.is_word("false") => Ok(Constant::Boolean(false)),
-            word if word.is_word("null") => Err((
-                "nothing is equal to NULL".into(),
-                "write `IS NULL` or `IS NOT NULL`".into(),
-            )),
+        let token = self.next();
+        match &token {
+            Token::Text(text) => Ok(Constant::Text(text.as_str().into())),
+            Token::Number(number) => Ok(Constant::Number(number.as_str().into())),
+            Token::Caller(name) => attribute(name).map(Constant::Caller),
             Token::Quoted(name) => Err((
                 format!("`\"{name}\"` is a column, and a column is compared with a constant"),
                 format!("write text in single quotes: `'{name}'`"),
             )),
-            other => Err(unexpected(&other, "a constant")),
+            Token::Word(_) if token.is_word("true") => Ok(Constant::Boolean(true)),
+            Token::Word(_) if token.is_word("false") => Ok(Constant::Boolean(false)),
+            Token::Word(_) if token.is_word("null") => Err((
+                "nothing is equal to NULL".into(),
+                "write `IS NULL` or `IS NOT NULL`".into(),
+            )),
+            Token::Word(_) | Token::Symbol(_) | Token::End => Err(unexpected(&token, "a constant")),
         }
+    }
+}
+
+fn comparison(token: &Token) -> Option<Comparison> {
+    let Token::Symbol(symbol) = token else {
+        return None;
+    };
+    match *symbol {
+        "=" => Some(Comparison::Equal),
+        "<>" | "!=" => Some(Comparison::NotEqual),
+        "<" => Some(Comparison::Less),
+        "<=" => Some(Comparison::LessOrEqual),
+        ">" => Some(Comparison::Greater),
+        ">=" => Some(Comparison::GreaterOrEqual),
+        _ => None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! The policy file as written: every value with its place, before names are looked up.
 
 use super::rules::Mode;
-use super::source::{Span, Written};
+use super::source::{Span, Written, WrittenTable};
 use crate::operation::{Action, Store};
 
 /// All files together.
@@ -57,7 +57,7 @@ pub(super) struct RawRules {
     pub(super) columns: Option<Written<Vec<Written<String>>>>,
     pub(super) deny_columns: Option<Written<Vec<Written<String>>>>,
     /// Columns and the names of their masks, in the order of the file.
-    pub(super) mask_columns: Option<Written<Vec<(Written<String>, Written<String>)>>>,
+    pub(super) mask_columns: Option<WrittenTable>,
     pub(super) rows: Option<Written<String>>,
     pub(super) require_where: Option<Written<bool>>,
     pub(super) max_rows: Option<Written<u32>>,

@@ -83,6 +83,9 @@ pub(super) struct Written<T> {
     pub(super) span: Span,
 }
 
+/// Values by their names, in the order of the file.
+pub(super) type WrittenTable = Written<Vec<(Written<String>, Written<String>)>>;
+
 /// A place for people: lines and columns (in characters) count from one.
 #[derive(Debug, Clone, PartialEq, Eq, Default, PartialOrd, Ord)]
 pub struct Place {

@@ -7,7 +7,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::fault::{Faults, did_you_mean};
-use super::source::{Span, Written};
+use super::source::{Span, Written, WrittenTable};
 
 /// Reports broken syntax: the first fault of each line, since the parser goes on and finds the same again.
 pub(super) fn syntax(file: usize, errors: &[toml::de::Error], faults: &mut Faults) {
@@ -153,7 +153,7 @@ impl<'t, 'i> TableReader<'t, 'i> {
         key: &'static str,
         example: &str,
         faults: &mut Faults,
-    ) -> Option<Written<Vec<(Written<String>, Written<String>)>>> {
+    ) -> Option<WrittenTable> {
         let file = self.file;
         let value = self.take(key)?;
         let span = span_of(file, value);

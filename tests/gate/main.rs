@@ -12,7 +12,8 @@ mod lifecycle;
 mod memory;
 mod outage;
 mod routes;
-mod sessions;
+mod rules;
+mod scripts;
 #[path = "../support/mod.rs"]
 mod support;
 mod transactions;

@@ -207,7 +207,7 @@ pub(super) fn names_a_field(filter: &RawDocument) -> bool {
             let names = |value: RawBsonRef<'_>| value.as_document().is_some_and(names_a_field);
             match name.as_str() {
                 "$and" => inner.any(names),
-                "$or" | "$nor" => inner.all(|value| names(value)),
+                "$or" | "$nor" => inner.all(names),
                 _ => false,
             }
         })
