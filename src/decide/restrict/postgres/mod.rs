@@ -12,6 +12,7 @@
 mod expression;
 mod faithful;
 mod insert;
+mod kind;
 mod prove;
 mod quiet;
 mod render;

@@ -59,8 +59,8 @@ fn is_own_type(
     let (Some(cast), Some(column)) = (cast, table.column(column)) else {
         return false;
     };
-    let own = super::quiet::kind_of_type(&column.type_name);
-    own.is_some() && super::quiet::kind_of_cast(cast) == own && cast.typmods.is_empty()
+    let own = super::kind::kind_of_type(&column.type_name);
+    own.is_some() && super::kind::kind_of_cast(cast) == own && cast.typmods.is_empty()
 }
 
 /// Proves that every condition holds for a row, or says which column must be what. `value` tells what a column
