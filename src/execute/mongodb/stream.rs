@@ -17,6 +17,9 @@ use crate::reply::{self, Column, RowSink, SinkError};
 /// The commands that answer with a cursor.
 const CURSOR_COMMANDS: [&str; 4] = ["find", "aggregate", "listCollections", "listIndexes"];
 
+/// Documents that are asked for at once: without it a batch has up to 16 MiB, however small its documents.
+const BATCH_DOCUMENTS_MAX: u32 = 1_000;
+
 /// The one column of a stream of documents.
 const COLUMN: &str = "document";
 
@@ -89,6 +92,7 @@ impl Run<'_> {
     ) -> Result<(), Failure> {
         let database = self.client.database(self.database);
         let opening = database.run_raw_cursor_command(prepared.document);
+        let opening = opening.batch_size(BATCH_DOCUMENTS_MAX);
         let mut cursor = opening.session(&mut *session).batch().await?;
         begin(sink)?;
         let mut batches = cursor.stream(session);

@@ -1,7 +1,7 @@
 //! Connections for commands that wait: each command has one to itself, and there are few.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use redis::Cmd;
@@ -9,26 +9,25 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::dial::{Connection, Dial};
-use super::line::{Answer, Got, Room};
+use super::line::{Answer, Bounds, Got, Room};
 use super::link::Away;
-use crate::memory::Memory;
 
 /// Commands that may wait at once; one more is refused.
 pub const BLOCKING_CONNECTIONS_MAX: usize = 4;
 
 pub struct Blocking {
     dial: Dial,
-    memory: Arc<Memory>,
+    bounds: Bounds,
     places: Semaphore,
     /// Connections that have answered their last command and are free.
     idle: Mutex<Vec<Connection>>,
 }
 
 impl Blocking {
-    pub fn new(dial: Dial, memory: Arc<Memory>) -> Self {
+    pub fn new(dial: Dial, bounds: Bounds) -> Self {
         Self {
             dial,
-            memory,
+            bounds,
             places: Semaphore::new(BLOCKING_CONNECTIONS_MAX),
             idle: Mutex::new(Vec::new()),
         }
@@ -70,7 +69,7 @@ impl Blocking {
         command: &Cmd,
         deadline: Duration,
     ) -> Result<Answer, Away> {
-        let mut room = Room::new(self.memory.part());
+        let mut room = Room::new(&self.bounds);
         let asking = async {
             connection.send(&command.get_packed_command()).await?;
             connection.receive(|bytes| room.has(bytes)).await

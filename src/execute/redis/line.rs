@@ -54,9 +54,28 @@ struct Request {
     waiting: Waiting,
 }
 
+/// What replies may take.
+#[derive(Debug, Clone)]
+pub struct Bounds {
+    /// Those to one request.
+    pub replies_bytes_max: usize,
+    /// All together.
+    pub memory: Arc<Memory>,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            replies_bytes_max: REPLIES_BYTES_MAX,
+            memory: Memory::new(HELD_BYTES_MAX),
+        }
+    }
+}
+
 /// What the replies to one request may take.
 pub struct Room {
     part: Part,
+    bytes_max: usize,
     /// What those before this one took.
     taken: usize,
     /// What this one takes.
@@ -64,9 +83,10 @@ pub struct Room {
 }
 
 impl Room {
-    pub const fn new(part: Part) -> Self {
+    pub fn new(bounds: &Bounds) -> Self {
         Self {
-            part,
+            part: bounds.memory.part(),
+            bytes_max: bounds.replies_bytes_max,
             taken: 0,
             reply: 0,
         }
@@ -75,8 +95,7 @@ impl Room {
     pub fn has(&mut self, bytes: u64) -> bool {
         self.reply = usize::try_from(bytes).unwrap_or(usize::MAX);
         let total = self.taken.saturating_add(self.reply);
-        total <= UNCOUNTED_BYTES_MAX
-            || (total <= REPLIES_BYTES_MAX && self.part.cover(total).is_ok())
+        total <= UNCOUNTED_BYTES_MAX || (total <= self.bytes_max && self.part.cover(total).is_ok())
     }
 
     pub fn into_part(self) -> Part {
@@ -94,19 +113,19 @@ struct Inner {
     /// When the connection was last lost.
     down_since: Mutex<Instant>,
     suspected: Arc<Notify>,
-    memory: Arc<Memory>,
+    bounds: Bounds,
 }
 
 impl Line {
     /// Starts connecting in the background; Redis may come later. Must be called inside a Tokio runtime.
-    pub fn open(dial: Dial, memory: Arc<Memory>) -> Self {
+    pub fn open(dial: Dial, bounds: Bounds) -> Self {
         let (requests, queue) = mpsc::channel(WRITE_QUEUE_MAX);
         let line = Self(Arc::new(Inner {
             requests,
             up: watch::channel(false).0,
             down_since: Mutex::new(Instant::now()),
             suspected: Arc::default(),
-            memory,
+            bounds,
         }));
         tokio::spawn(keep(Arc::downgrade(&line.0), dial, queue));
         line
@@ -127,7 +146,7 @@ impl Line {
         self.ready().await?;
         let (done, answer) = oneshot::channel();
         let waiting = Waiting {
-            room: Room::new(self.0.memory.part()),
+            room: Room::new(&self.0.bounds),
             left: replies,
             got: Vec::new(),
             done,
@@ -329,7 +348,7 @@ async fn probe(inner: &Weak<Inner>) -> io::Result<()> {
             let request = Request {
                 packed: redis::cmd("PING").get_packed_command(),
                 waiting: Waiting {
-                    room: Room::new(known.memory.part()),
+                    room: Room::new(&known.bounds),
                     left: 1,
                     got: Vec::new(),
                     done,

@@ -24,13 +24,12 @@ pub use link::{ConnectError, RedisSettings};
 
 use crate::execute::Error;
 use crate::limit::Ticket;
-use crate::memory::Memory;
 use crate::operation::{Payload, Store};
 use crate::wire::redis_json;
 use blocking::Blocking;
 use command::Kind;
 use dial::Dial;
-use line::{Got, HELD_BYTES_MAX, Line, REPLIES_BYTES_MAX};
+use line::{Bounds, Got, Line};
 use link::Away;
 
 /// How much longer than its own wait a blocking command may take.
@@ -64,8 +63,9 @@ impl RedisReply {
 /// What the caller of a command is told whose reply was not kept.
 fn too_large() -> String {
     format!(
-        "the command ran, but with this reply the request's replies are larger than {REPLIES_BYTES_MAX} bytes, or than \
-         what all callers' may hold: ask for part of it (GETRANGE, LRANGE, HSCAN)"
+        "the command ran, but its reply, with those before it, is larger than the {} MiB of one request or what all \
+         callers' replies may hold: ask for part of it (GETRANGE, LRANGE, HSCAN)",
+        line::REPLIES_BYTES_MAX >> 20
     )
 }
 
@@ -102,11 +102,14 @@ impl RedisStore {
     /// Checks the settings and starts connecting in the background; Redis may come later. Must be called inside a
     /// Tokio runtime.
     pub fn connect(settings: &RedisSettings) -> Result<Self, ConnectError> {
+        Self::bounded(settings, Bounds::default())
+    }
+
+    fn bounded(settings: &RedisSettings, bounds: Bounds) -> Result<Self, ConnectError> {
         let dial = Dial::new(settings)?;
-        let memory = Memory::new(HELD_BYTES_MAX);
         Ok(Self(Arc::new(Inner {
-            line: Line::open(dial.clone(), Arc::clone(&memory)),
-            blocking: Blocking::new(dial, memory),
+            line: Line::open(dial.clone(), bounds.clone()),
+            blocking: Blocking::new(dial, bounds),
             in_flight: Semaphore::new(settings.in_flight_max),
             in_flight_max: settings.in_flight_max,
             command_timeout_ms: settings.command_timeout_ms,
