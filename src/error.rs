@@ -4,6 +4,7 @@
 //! [`Problem`], made through [`PublicError`], which has no default: a stage must choose its code and words.
 
 use crate::operation::Store;
+use crate::transaction::Fate;
 
 /// Every code a caller can receive (DESIGN §3), with its HTTP status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -167,9 +168,9 @@ pub struct Problem {
     pub errno: Option<i64>,
     pub retry_after_ms: Option<u64>,
     /// `batch`: which statement this is about, counted from 0.
-    pub statement: Option<usize>,
+    pub statement: Option<u16>,
     /// What has become of the transaction that the statement stands in.
-    pub transaction: Option<&'static str>,
+    pub transaction: Option<Fate>,
 }
 
 impl Problem {

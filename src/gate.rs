@@ -398,6 +398,6 @@ fn audit_row(ticket: &Ticket, request_id: &str) -> Option<AuditRow> {
 /// A refusal that a statement of a batch has met.
 fn nothing_ran(mut problem: Problem, index: usize) -> Problem {
     problem.detail = format!("{}; no statement of the batch was run", problem.detail);
-    problem.statement = Some(index);
+    problem.statement = u16::try_from(index).ok();
     problem
 }

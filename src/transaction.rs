@@ -101,6 +101,48 @@ pub struct Options {
     pub idle_timeout_ms: Option<u64>,
 }
 
+/// What a failed statement has left of its transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It goes on; only the statement failed.
+    Open,
+    /// PostgreSQL: it can only be rolled back, whole or to a savepoint.
+    Failed,
+    RolledBack,
+    /// The server committed it before its time.
+    Committed,
+    /// The connection broke while the commit was under way.
+    Unknown,
+}
+
+impl Fate {
+    /// The member `transaction` of a problem.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Failed => "failed",
+            Self::RolledBack => "rolled_back",
+            Self::Committed => "committed",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// What a caller is told of it.
+    pub const fn told(self) -> &'static str {
+        match self {
+            Self::Open => "the transaction is still open",
+            Self::Failed => {
+                "the transaction has failed and can only be rolled back, whole or to a savepoint"
+            }
+            Self::RolledBack => "the transaction was rolled back",
+            Self::Committed => "the server has committed what came before",
+            Self::Unknown => {
+                "whether the transaction was committed is not known: look before you try again"
+            }
+        }
+    }
+}
+
 /// A statement that controls a transaction rather than touching data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Control {

@@ -87,9 +87,7 @@ impl Door {
             Route::Query(store) => self.query(head, store, request, quota).await,
             Route::Batch(store) => Box::pin(self.batch(head, store, request, quota)).await,
             Route::Transactions(store) => Box::pin(self.begin(head, store, request, quota)).await,
-            Route::Transaction(store, id, step) => {
-                Box::pin(self.go_on(head, store, id, step, request, quota)).await
-            }
+            Route::Transaction(going) => Box::pin(self.go_on(head, going, request, quota)).await,
             Route::MongodbCommand => self.mongodb(head, request, quota).await,
             Route::RedisCommand => self.redis_command(head, request, quota).await,
             Route::RedisPipeline => self.redis_pipeline(head, request, quota).await,

@@ -79,7 +79,7 @@ pub fn problem_object(problem: &Problem, request_id: &str) -> Map<String, Value>
         put("statement", statement.into());
     }
     if let Some(transaction) = problem.transaction {
-        put("transaction", transaction.into());
+        put("transaction", transaction.as_str().into());
     }
     let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let body = Value::Object(body).to_string().into_bytes();

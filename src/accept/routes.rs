@@ -13,7 +13,7 @@ pub enum Route {
     Query(Store),
     Batch(Store),
     Transactions(Store),
-    Transaction(Store, TransactionId, Step),
+    Transaction(Going),
     MongodbCommand,
     RedisCommand,
     RedisPipeline,
@@ -22,6 +22,14 @@ pub enum Route {
     Health,
     Livez,
     Readyz,
+}
+
+/// An open transaction, and what is done with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Going {
+    pub store: Store,
+    pub id: TransactionId,
+    pub step: Step,
 }
 
 /// What is done with an open transaction.
@@ -84,7 +92,7 @@ fn transaction(path: &str) -> Option<Result<Route, Problem>> {
         _ => return None,
     };
     Some(match TransactionId::parse(id) {
-        Some(id) => Ok(Route::Transaction(store, id, step)),
+        Some(id) => Ok(Route::Transaction(Going { store, id, step })),
         None => Err(Fault::NotFound.problem()),
     })
 }
@@ -124,7 +132,13 @@ mod tests {
             check(
                 Method::POST,
                 &format!("/v1/mysql/transactions/{id}/{path}"),
-                step.map(|step| Route::Transaction(Store::Mysql, id, step)),
+                step.map(|step| {
+                    Route::Transaction(Going {
+                        store: Store::Mysql,
+                        id,
+                        step,
+                    })
+                }),
             );
         }
         let unnamed = find(&Method::POST, "/v1/mysql/transactions/tx_1/commit");

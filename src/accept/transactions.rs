@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use super::body::{self, Numbers, Rows, RowsWanted, invalid};
 use super::http::{Door, Head};
 use super::respond::{self, Reply};
-use super::routes::Step;
+use super::routes::{Going, Step};
 use crate::error::Problem;
 use crate::execute::request::SqlRequest;
 use crate::execute::stores::{Answer, TransactionAnswer};
@@ -111,12 +111,11 @@ impl Door {
     pub(super) async fn go_on(
         &self,
         head: &Head,
-        store: Store,
-        id: TransactionId,
-        step: Step,
+        going: Going,
         request: Request<Incoming>,
         quota: &mut Option<Quota>,
     ) -> Result<Reply, Problem> {
+        let Going { store, id, step } = going;
         let (action, commits) = match step {
             Step::Query => return self.query_within(head, store, id, request, quota).await,
             Step::Commit => ("commit", true),

@@ -26,7 +26,7 @@ fn first(command: Value, session: u8, number: i64) -> Value {
 }
 
 fn insert(name: &str) -> Value {
-    json!({"insert": "event_store", "documents": [{"_id": name}]})
+    json!({"insert": "event_store", "documents": [{"_id": name, "stream": name, "version": 1}]})
 }
 
 async fn ask(caller: &Caller, command: Value) -> Reply {

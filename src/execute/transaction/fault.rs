@@ -3,47 +3,7 @@
 use crate::error::{Code, Problem, PublicError};
 use crate::execute::Error;
 use crate::operation::Store;
-
-/// What a failed statement has left of its transaction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
-    /// It goes on; only the statement failed.
-    Open,
-    /// PostgreSQL: it can only be rolled back, whole or to a savepoint.
-    Failed,
-    RolledBack,
-    /// The server committed it before its time.
-    Committed,
-    /// The connection broke while the commit was under way.
-    Unknown,
-}
-
-impl Fate {
-    /// The member `transaction` of a problem.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Failed => "failed",
-            Self::RolledBack => "rolled_back",
-            Self::Committed => "committed",
-            Self::Unknown => "unknown",
-        }
-    }
-
-    const fn told(self) -> &'static str {
-        match self {
-            Self::Open => "the transaction is still open",
-            Self::Failed => {
-                "the transaction has failed and can only be rolled back, whole or to a savepoint"
-            }
-            Self::RolledBack => "the transaction was rolled back",
-            Self::Committed => "the server has committed what came before",
-            Self::Unknown => {
-                "whether the transaction was committed is not known: look before you try again"
-            }
-        }
-    }
-}
+pub use crate::transaction::Fate;
 
 /// How a transaction that is no longer open ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,8 +106,8 @@ impl PublicError for Fault {
             } => {
                 let mut problem = cause.problem();
                 problem.detail = format!("{}; {}", problem.detail, fate.told());
-                problem.transaction = Some(fate.as_str());
-                problem.statement = *statement;
+                problem.transaction = Some(*fate);
+                problem.statement = statement.and_then(|place| u16::try_from(place).ok());
                 if *fate == Fate::Unknown {
                     // An invitation to send it again could do the work twice.
                     problem.retry_after_ms = None;
@@ -163,7 +123,7 @@ impl PublicError for Fault {
                     Code::TransactionExpired,
                     format!("{}; {}", ended.told(), ended.fate().told()),
                 );
-                problem.transaction = Some(ended.fate().as_str());
+                problem.transaction = Some(ended.fate());
                 problem
             }
             Self::Busy => {
@@ -171,7 +131,7 @@ impl PublicError for Fault {
                     Code::StoreConflict,
                     "another request is running in this transaction: send them one after another",
                 );
-                problem.transaction = Some(Fate::Open.as_str());
+                problem.transaction = Some(Fate::Open);
                 problem
             }
             Self::Known => Problem::new(

@@ -80,7 +80,7 @@ async fn a_commit_whose_connection_breaks_is_not_known() {
     let problem = crate::error::PublicError::problem(&broken.into_error(None));
     assert_eq!(
         (problem.transaction, problem.retry_after_ms),
-        (Some("unknown"), None)
+        (Some(Fate::Unknown), None)
     );
     assert!(problem.detail.contains("not known"), "{}", problem.detail);
 }
