@@ -242,7 +242,7 @@ fn writing() -> Vec<Attack> {
         attack("UPDATE people SET name = phone"),
         attack("UPDATE people SET name = (SELECT secret) WHERE id = 1"),
         attack("UPDATE people SET score = IF(age > 50, 1, 2)"),
-        moot("UPDATE staff SET name = (@n := COALESCE(@n, 0) + 1) WHERE team = 'red'"),
+        moot("UPDATE staff SET name = (@order := COALESCE(@order, 0) + 1) WHERE team = 'red'"),
         moot("UPDATE staff SET name = RAND(5) WHERE team = 'red' LIMIT 3"),
         moot("DELETE FROM staff WHERE team = 'red' AND (@last := id) > 0"),
         moot("UPDATE staff SET name = 'x' WHERE _rowid < 5"),
