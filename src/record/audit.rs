@@ -23,7 +23,7 @@ const BATCH_ROWS_MAX: usize = 500;
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 const INSERT: &str = "INSERT INTO audit_logs
-    (occurred_at, user_id, key_id, role, action, resource_type, store, objects, kind, code, request_id)
+    (occurred_at, user_id, key_id, role, action, resource_type, store, objects, decision, code, request_id)
     SELECT to_timestamp(e.at), e.user_id, e.key_id, e.role, e.action, e.kind, e.store,
         CASE WHEN e.objects = '' THEN '{}' ELSE string_to_array(e.objects, chr(31)) END,
         CASE e.kind WHEN 'shadow' THEN 'allow' ELSE 'deny' END, e.code, e.request_id
