@@ -265,14 +265,18 @@ fn as_text(shown: Shown, json: &RawValue) -> Option<String> {
 
 /// What goes in where this came out: bytes are told from text.
 fn parameter(type_: &str, raw: &RawValue) -> String {
-    if !type_.starts_with("bytea") {
-        return raw.get().to_owned();
+    if let Some(element) = type_.strip_suffix("[]")
+        && matches!(element, "bytea" | "jsonb")
+    {
+        let elements: Vec<Box<RawValue>> = serde_json::from_str(raw.get()).unwrap();
+        let elements: Vec<_> = elements.iter().map(|raw| parameter(element, raw)).collect();
+        return format!("[{}]", elements.join(","));
     }
-    let json = serde_json::from_str(raw.get()).unwrap();
-    let bytes = |json: &Json| serde_json::json!({ "$base64": json });
-    match json {
-        Json::Array(elements) => Json::from_iter(elements.iter().map(bytes)).to_string(),
-        json => bytes(&json).to_string(),
+    match type_ {
+        "bytea" => format!("{{\"$base64\": {}}}", raw.get()),
+        // A string for a JSON parameter is JSON text.
+        "json" | "jsonb" if raw.get().starts_with('"') => Json::from(raw.get()).to_string(),
+        _ => raw.get().to_owned(),
     }
 }
 
