@@ -31,7 +31,7 @@ impl Catalogue {
             found: Vec::new(),
             functions: Vec::new(),
         };
-        walk.everywhere(classification);
+        walk.everywhere(classification)?;
         for touch in &classification.touches {
             if let Some((namespace, name)) = self.named(&touch.object) {
                 walk.follow(Name::new(namespace, name), touch.action)?;
@@ -75,20 +75,19 @@ struct Walk<'c, 't, L> {
 }
 
 impl<L: Fn(&Object) -> bool> Walk<'_, '_, L> {
-    fn everywhere(&mut self, classification: &Classification) {
-        for reach in &self.catalogue.everywhere {
+    fn everywhere(&mut self, classification: &Classification) -> Result<()> {
+        let catalogue = self.catalogue;
+        for reach in &catalogue.everywhere {
             let is_set_off = reach.on == Actions::ALL
                 || classification
                     .touches
                     .iter()
                     .any(|touch| reach.on.meets(Actions::of(touch.action)));
-            if is_set_off
-                && self.text.meets(&reach.when)
-                && let Target::Function(function) = &reach.target
-            {
-                self.functions.push(self.catalogue.function(function));
+            if is_set_off && self.text.meets(&reach.when) {
+                self.reach(reach, Action::Select)?;
             }
         }
+        Ok(())
     }
 
     /// Notes that a relation is used in this way, and what is behind it to be followed.

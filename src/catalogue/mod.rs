@@ -93,6 +93,11 @@ pub enum When {
     Word(Box<str>),
     /// Only by a text that has these characters in it: overloads of a built-in operator.
     Symbol(Box<str>),
+    /// Only by a text that has `alias.` before this word, where the alias may be a function's: then the name is the
+    /// column of that name or, failing that, the function of that name.
+    Field(Box<str>),
+    /// Only by a text that meets each of these.
+    All(Box<[When]>),
 }
 
 /// What is reached.

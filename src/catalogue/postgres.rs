@@ -25,6 +25,7 @@ use crate::operation::{Action, Object};
 use crate::system::{STATEMENT_TIMEOUT, System, Unavailable};
 
 const REACHES: &str = include_str!("postgres.sql");
+const TYPES: &str = include_str!("postgres_types.sql");
 const FINGERPRINT: &str = include_str!("postgres_fingerprint.sql");
 
 const COLUMNS: &str = "SELECT n.nspname::text, c.relname::text, a.attname::text, format_type(a.atttypid, a.atttypmod)
@@ -61,6 +62,7 @@ impl Loader {
     /// Differs whenever the catalogue does, `with_columns` also whenever these do. May be cancelled.
     pub async fn fingerprint(&self, with_columns: bool) -> Result<String, Unavailable> {
         let client = self.system.client().await?;
+        tokio::time::timeout(STATEMENT_TIMEOUT, client.batch_execute(PINS)).await??;
         let ask = async |query| {
             let asking = client.query_one(query, &[]);
             let row = tokio::time::timeout(STATEMENT_TIMEOUT, asking).await??;
@@ -97,8 +99,10 @@ async fn read(
     with_columns: bool,
 ) -> Result<Read, tokio_postgres::Error> {
     client.batch_execute(PINS).await?;
+    let mut reaches = client.query(REACHES, &[]).await?;
+    reaches.extend(client.query(TYPES, &[&schema]).await?);
     Ok(Read {
-        reaches: client.query(REACHES, &[&schema]).await?,
+        reaches,
         columns: if with_columns {
             client.query(COLUMNS, &[]).await?
         } else {
@@ -122,24 +126,23 @@ fn build(read: &Read, schema: &str) -> Result<Catalogue, Unavailable> {
     }
     for row in &read.reaches {
         let found = Found::read(row)?;
-        let Some(of) = found.of.as_ref() else {
-            for reach in found.reaches(&Name::new("", ""))? {
-                catalogue.add_everywhere(reach);
+        for reach in found.reaches()? {
+            match &found.of {
+                Some(of) => catalogue.add(of, reach),
+                None => catalogue.add_everywhere(reach),
             }
-            continue;
-        };
-        for reach in found.reaches(of)? {
-            catalogue.add(of, reach);
         }
     }
     Ok(catalogue)
 }
 
-/// One row of `postgres.sql`.
+/// One row of `postgres.sql` or `postgres_types.sql`.
 struct Found<'r> {
+    /// The relation; none where any statement may set it off.
     of: Option<Name>,
     acts: Actions,
-    when: When,
+    words: Vec<&'r str>,
+    symbols: Vec<&'r str>,
     kind: &'r str,
     to: Option<Name>,
     action: Option<&'r str>,
@@ -158,12 +161,8 @@ impl<'r> Found<'r> {
         Ok(Self {
             of: name("of_schema", "of_name")?,
             acts: actions(row.try_get("acts")?),
-            when: match (text("word")?, text("symbol")?) {
-                (Some(word), _) => When::Word(word.into()),
-                (None, Some(symbol)) if is_implied(symbol) => When::Always,
-                (None, Some(symbol)) => When::Symbol(symbol.into()),
-                (None, None) => When::Always,
-            },
+            words: row.try_get("words")?,
+            symbols: row.try_get("symbols")?,
             kind: text("kind")?.unwrap_or_default(),
             to: name("to_schema", "to_name")?,
             action: text("action")?,
@@ -171,21 +170,48 @@ impl<'r> Found<'r> {
         })
     }
 
-    fn reaches(&self, of: &Name) -> Result<Vec<Reach>, Unavailable> {
+    /// What the text must have.
+    fn when(&self) -> When {
+        let words = self.words.iter().map(|word| match self.kind {
+            "field" => When::Field((*word).into()),
+            _ => When::Word((*word).into()),
+        });
+        let symbols = self.symbols.iter().filter(|symbol| !is_implied(symbol));
+        let mut all: Vec<When> = words
+            .chain(symbols.map(|symbol| When::Symbol((*symbol).into())))
+            .collect();
+        all.dedup();
+        match all.pop() {
+            None => When::Always,
+            Some(one) if all.is_empty() => one,
+            Some(one) => {
+                all.push(one);
+                When::All(all.into())
+            }
+        }
+    }
+
+    fn reaches(&self) -> Result<Vec<Reach>, Unavailable> {
         let odd = || Unavailable(format!("the catalogue says `{}` of nothing", self.kind));
         let to = || self.to.clone().ok_or_else(odd);
         let target = match self.kind {
-            "function" => Target::Function(to()?),
+            "overload" if !classify::postgres::is_taken_for_built_in(&to()?.name) => {
+                return Ok(Vec::new());
+            }
+            "function" | "overload" | "field" => Target::Function(to()?),
             "relation" => Target::Relation(to()?, action(self.action).ok_or_else(odd)?),
             "same" => Target::Same(to()?),
             "piece" => Target::Piece(to()?),
             "definition" => {
+                // A domain's stands for the domain, whatever holds its values.
+                let of = self.to.as_ref().or(self.of.as_ref()).ok_or_else(odd)?;
                 let targets = behind(self.body.ok_or_else(odd)?, of).into_iter();
-                return Ok(targets.map(|to| Reach::new(self.acts, to)).collect());
+                let reach = |to| Reach::when(self.acts, self.when(), to);
+                return Ok(targets.map(reach).collect());
             }
             other => return Err(Unavailable(format!("the catalogue says `{other}`"))),
         };
-        Ok(vec![Reach::when(self.acts, self.when.clone(), target)])
+        Ok(vec![Reach::when(self.acts, self.when(), target)])
     }
 }
 

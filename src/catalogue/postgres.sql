@@ -1,5 +1,5 @@
--- What the relations of this database reach; one row for each reach (see `Catalogue`). $1 is the schema that
--- unqualified names mean. Runs with an empty search_path, so that definitions come out with qualified names.
+-- What the definitions of this database's relations reach; one row for each reach (see `Catalogue`). Runs with an
+-- empty search_path, so that definitions come out with qualified names. `postgres_types.sql` tells of the rest.
 --
 -- acts: 1 select, 2 insert, 4 update, 8 delete, 16 ddl. of_name is null where any statement may set it off.
 -- `body` is the text of a definition, which the classifier reads for what pg_depend does not record:
@@ -67,6 +67,10 @@ WITH RECURSIVE spaces AS (
     SELECT p.partrelid, 'pg_class'::regclass, p.partrelid, 22, 'SELECT ' || pg_get_expr(p.partexprs, p.partrelid)
     FROM pg_partitioned_table p
     UNION ALL
+    SELECT s.stxrelid, 'pg_statistic_ext'::regclass, s.oid, 22,
+           'SELECT ' || nullif(concat_ws(', ', pg_get_expr(s.stxexprs, s.stxrelid)), '')
+    FROM pg_statistic_ext s
+    UNION ALL
     SELECT p.polrelid, 'pg_policy'::regclass, p.oid,
            CASE p.polcmd WHEN 'a' THEN 2 WHEN 'w' THEN 6 WHEN 'd' THEN 8 ELSE 15 END,
            'SELECT ' || nullif(concat_ws(', ', pg_get_expr(p.polqual, p.polrelid),
@@ -75,36 +79,18 @@ WITH RECURSIVE spaces AS (
 ), descendants AS (
     SELECT oid AS ancestor, oid AS rel FROM rel WHERE relkind IN ('r', 'p', 'v', 'm', 'f')
     UNION SELECT d.ancestor, i.inhrelid FROM descendants d JOIN pg_inherits i ON i.inhparent = d.rel
-), routines AS (
-    -- Users' functions that an unqualified name finds.
-    SELECT p.oid, n.nspname, p.proname, p.proargtypes, p.pronargs, p.pronargdefaults, p.provariadic
-    FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-    WHERE n.nspname = $1 AND p.prokind <> 'p'
-      AND NOT EXISTS (SELECT FROM members m WHERE m.classid = 'pg_proc'::regclass AND m.objid = p.oid)
-), operators AS (
-    SELECT n.nspname, o.oprname, o.oprleft, o.oprright
-    FROM pg_operator o JOIN pg_namespace n ON n.oid = o.oprnamespace
-    WHERE n.nspname = $1
-      AND EXISTS (SELECT FROM pg_operator b
-                  WHERE b.oprnamespace = 'pg_catalog'::regnamespace AND b.oprname = o.oprname)
-      AND NOT EXISTS (SELECT FROM members m WHERE m.classid = 'pg_operator'::regclass AND m.objid = o.oid)
-), own_types AS (
-    SELECT t.oid, t.typrelid FROM pg_type t JOIN spaces s ON s.oid = t.typnamespace
-), values_of AS (
-    -- The users' types of which a relation holds values.
-    SELECT a.attrelid AS rel, t.oid AS type
-    FROM pg_attribute a JOIN pg_type w ON w.oid = a.atttypid
-    JOIN own_types t ON t.oid = CASE WHEN w.typarray = 0 AND w.typelem <> 0 THEN w.typelem ELSE w.oid END
-    WHERE a.attnum > 0 AND NOT a.attisdropped
-    UNION SELECT t.typrelid, t.oid FROM own_types t WHERE t.typrelid <> 0
 ), found AS (
-    -- Code in definitions.
-    SELECT d.rel, d.acts, NULL AS word, NULL AS symbol, 'function' AS kind, c.nspname AS to_schema,
+    -- Code in definitions. Calls with constant arguments run when a statement is planned, whatever it does: those of
+    -- indexes, partition keys, statistics and, where tables inherit, checks.
+    SELECT d.rel, CASE WHEN d.classid IN ('pg_class'::regclass, 'pg_statistic_ext'::regclass)
+                         OR d.classid = 'pg_constraint'::regclass
+                            AND EXISTS (SELECT FROM pg_inherits i WHERE d.rel IN (i.inhrelid, i.inhparent))
+                       THEN 31 ELSE d.acts END AS acts, 'function' AS kind, c.nspname AS to_schema,
            c.name AS to_name, NULL AS action, NULL AS body
     FROM definitions d JOIN code c ON c.classid = d.classid AND c.objid = d.objid
     UNION ALL
     -- PostgreSQL's own functions as triggers, but for those that only compute.
-    SELECT t.tgrelid, 31, NULL, NULL, 'function', 'pg_catalog', p.proname, NULL, NULL
+    SELECT t.tgrelid, 31, 'function', 'pg_catalog', p.proname, NULL, NULL
     FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
     WHERE NOT t.tgisinternal AND t.tgenabled <> 'D' AND p.pronamespace = 'pg_catalog'::regnamespace
       AND p.proname NOT IN ('suppress_redundant_updates_trigger', 'tsvector_update_trigger',
@@ -112,7 +98,7 @@ WITH RECURSIVE spaces AS (
     UNION ALL
     -- Relations in definitions; a sequence that belongs to the table, or to the one it is a piece of, is part
     -- of it.
-    SELECT d.rel, d.acts, NULL, NULL, 'relation', n.nspname, c.relname,
+    SELECT d.rel, d.acts, 'relation', n.nspname, c.relname,
            CASE c.relkind WHEN 'S' THEN 'update' ELSE 'select' END, NULL
     FROM definitions d JOIN pg_depend x ON x.classid = d.classid AND x.objid = d.objid
     JOIN pg_class c ON c.oid = x.refobjid JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -125,7 +111,7 @@ WITH RECURSIVE spaces AS (
                         AND o.refobjid IN (SELECT a.ancestor FROM descendants a WHERE a.rel = d.rel))
     UNION ALL
     -- The tables that a view can write through to.
-    SELECT v.oid, 14, NULL, NULL, 'same', c.nspname, c.relname, NULL, NULL
+    SELECT v.oid, 14, 'same', c.nspname, c.relname, NULL, NULL
     FROM rel v JOIN pg_rewrite r ON r.ev_class = v.oid AND r.rulename = '_RETURN'
     JOIN pg_depend x ON x.classid = 'pg_rewrite'::regclass AND x.objid = r.oid
     JOIN rel c ON c.oid = x.refobjid
@@ -133,69 +119,45 @@ WITH RECURSIVE spaces AS (
       AND pg_relation_is_updatable(v.oid, true) <> 0
     UNION ALL
     -- Rules that are no view's.
-    SELECT r.ev_class, CASE r.ev_type WHEN '2' THEN 4 WHEN '3' THEN 2 WHEN '4' THEN 8 ELSE 31 END, NULL, NULL,
+    SELECT r.ev_class, CASE r.ev_type WHEN '2' THEN 4 WHEN '3' THEN 2 WHEN '4' THEN 8 ELSE 31 END,
            'function', c.nspname, r.rulename, NULL, NULL
     FROM pg_rewrite r JOIN rel c ON c.oid = r.ev_class WHERE r.rulename <> '_RETURN' AND r.ev_enabled <> 'D'
     UNION ALL
     -- Foreign keys. A partition's copy says no more than the one of its table.
-    SELECT f.confrelid, 8, NULL, NULL, 'relation', c.nspname, c.relname,
+    SELECT f.confrelid, 8, 'relation', c.nspname, c.relname,
            CASE f.confdeltype WHEN 'c' THEN 'delete' ELSE 'update' END, NULL
     FROM pg_constraint f JOIN rel c ON c.oid = f.conrelid
     WHERE f.contype = 'f' AND f.confdeltype IN ('c', 'n', 'd')
       AND NOT (c.relispartition AND f.conparentid <> 0)
     UNION ALL
-    SELECT f.confrelid, 4, NULL, NULL, 'relation', c.nspname, c.relname, 'update', NULL
+    SELECT f.confrelid, 4, 'relation', c.nspname, c.relname, 'update', NULL
     FROM pg_constraint f JOIN rel c ON c.oid = f.conrelid
     WHERE f.contype = 'f' AND f.confupdtype IN ('c', 'n', 'd')
       AND NOT (c.relispartition AND f.conparentid <> 0)
     UNION ALL
-    SELECT i.inhparent, 31, NULL, NULL, CASE WHEN c.relispartition THEN 'piece' ELSE 'same' END, c.nspname,
+    SELECT i.inhparent, 31, CASE WHEN c.relispartition THEN 'piece' ELSE 'same' END, c.nspname,
            c.relname, NULL, NULL
     FROM pg_inherits i JOIN rel c ON c.oid = i.inhrelid
     UNION ALL
     -- A foreign table's rows are elsewhere.
-    SELECT oid, 31, NULL, NULL, 'function', nspname, relname, NULL, NULL FROM rel WHERE relkind = 'f'
+    SELECT oid, 31, 'function', nspname, relname, NULL, NULL FROM rel WHERE relkind = 'f'
     UNION ALL
-    SELECT d.rel, d.acts, NULL, NULL, 'definition', NULL, NULL, NULL, d.body
+    -- Ways to store tables and indexes that no extension brought.
+    SELECT coalesce(i.indrelid, c.oid), 31, 'function', n.nspname, p.proname, NULL, NULL
+    FROM pg_class c JOIN pg_am m ON m.oid = c.relam JOIN pg_proc p ON p.oid = m.amhandler
+    JOIN pg_namespace n ON n.oid = p.pronamespace LEFT JOIN pg_index i ON i.indexrelid = c.oid
+    WHERE p.oid >= 16384
+      AND NOT EXISTS (SELECT FROM members e WHERE e.classid = 'pg_am'::regclass AND e.objid = m.oid)
+    UNION ALL
+    SELECT d.rel, d.acts, 'definition', NULL, NULL, NULL, d.body
     FROM definitions d WHERE d.body IS NOT NULL
     UNION ALL
-    SELECT NULL, 16, NULL, NULL, 'function', n.nspname, p.proname, NULL, NULL
+    SELECT NULL, 16, 'function', n.nspname, p.proname, NULL, NULL
     FROM pg_event_trigger e JOIN pg_proc p ON p.oid = e.evtfoid JOIN pg_namespace n ON n.oid = p.pronamespace
     WHERE e.evtenabled <> 'D'
-    UNION ALL
-    -- `alias.name` calls a function of the row.
-    SELECT d.rel, 31, f.proname, NULL, 'function', f.nspname, f.proname, NULL, NULL
-    FROM routines f JOIN pg_type t ON t.oid = f.proargtypes[0] JOIN descendants d ON d.ancestor = t.typrelid
-    WHERE f.pronargs - f.pronargdefaults <= 1
-    UNION ALL
-    SELECT NULL, 31, f.proname, NULL, 'function', f.nspname, f.proname, NULL, NULL
-    FROM routines f JOIN pg_type t ON t.oid = f.proargtypes[0] AND t.typtype = 'p'
-    WHERE f.pronargs - f.pronargdefaults <= 1
-    UNION ALL
-    -- Overloads of what is built in.
-    SELECT NULL, 31, f.proname, NULL, 'function', f.nspname, f.proname, NULL, NULL
-    FROM routines f
-    WHERE EXISTS (SELECT FROM pg_proc b
-                  WHERE b.pronamespace = 'pg_catalog'::regnamespace AND b.proname = f.proname)
-       OR EXISTS (SELECT FROM pg_type b
-                  WHERE b.typnamespace = 'pg_catalog'::regnamespace AND b.typname = f.proname)
-    UNION ALL
-    SELECT v.rel, 31, NULL, o.oprname, 'function', o.nspname, o.oprname, NULL, NULL
-    FROM operators o JOIN values_of v ON v.type IN (o.oprleft, o.oprright)
-    UNION ALL
-    SELECT NULL, 31, NULL, o.oprname, 'function', o.nspname, o.oprname, NULL, NULL
-    FROM operators o
-    WHERE NOT EXISTS (SELECT FROM own_types t WHERE t.oid IN (o.oprleft, o.oprright))
-    UNION ALL
-    -- Casts run where no text shows them.
-    SELECT v.rel, 31, NULL, NULL, 'function', n.nspname, p.proname, NULL, NULL
-    FROM pg_cast c JOIN pg_proc p ON p.oid = c.castfunc JOIN pg_namespace n ON n.oid = p.pronamespace
-    JOIN values_of v ON v.type IN (c.castsource, c.casttarget)
-    WHERE n.nspname !~ '^pg_'
-      AND NOT EXISTS (SELECT FROM members m WHERE m.classid = 'pg_cast'::regclass AND m.objid = c.oid)
 )
 SELECT DISTINCT c.nspname::text AS of_schema, c.relname::text AS of_name, f.acts::int4 AS acts,
-       f.word::text AS word, f.symbol::text AS symbol, f.kind::text AS kind, f.to_schema::text AS to_schema,
+       '{}'::text[] AS words, '{}'::text[] AS symbols, f.kind::text AS kind, f.to_schema::text AS to_schema,
        f.to_name::text AS to_name, f.action::text AS action, f.body::text AS body
 FROM found f LEFT JOIN rel c ON c.oid = f.rel
 WHERE f.rel IS NULL OR c.oid IS NOT NULL

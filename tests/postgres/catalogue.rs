@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bulkhead::catalogue::Catalogue;
 use bulkhead::catalogue::postgres::Loader;
 use bulkhead::catalogue::watch::{Catalogues, Error};
 use bulkhead::classify::{Session, postgres};
@@ -97,24 +98,30 @@ async fn everything_that_a_statement_reaches_is_found() {
     let catalogue = loader.load(false).await.unwrap();
     let mut wrong = Vec::new();
     for (sql, expected) in CASES {
-        let found = Arc::new(postgres::classify(sql, Session::Shared).unwrap());
-        let whole = catalogue.expand(&found, sql, |_| false).unwrap();
-        let touches = whole.touches.iter();
-        let touches: Vec<String> = touches
-            .map(|touch| format!("{} {}", touch.action, touch.object))
-            .collect();
-        let mut sorted = touches;
-        sorted.sort();
-        let mut told = sorted.join(", ");
-        if !whole.functions.is_empty() {
-            told = format!("{told} | {}", whole.functions.join(" "));
-        }
+        let told = told(&catalogue, sql);
         if told != *expected {
             wrong.push(format!("{sql}\n  expected {expected}\n  found    {told}"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     drop(client);
+}
+
+/// Everything that a statement reaches: touches, then functions.
+pub fn told(catalogue: &Catalogue, sql: &str) -> String {
+    let found = Arc::new(postgres::classify(sql, Session::Shared).unwrap());
+    let whole = catalogue.expand(&found, sql, |_| false).unwrap();
+    let mut touches: Vec<String> = whole
+        .touches
+        .iter()
+        .map(|touch| format!("{} {}", touch.action, touch.object))
+        .collect();
+    touches.sort();
+    let mut told = touches.join(", ");
+    if !whole.functions.is_empty() {
+        told = format!("{told} | {}", whole.functions.join(" "));
+    }
+    told
 }
 
 #[tokio::test]
@@ -145,6 +152,8 @@ async fn a_change_changes_the_fingerprint() {
         "CREATE DOMAIN d AS text CHECK (VALUE <> 'a')",
         "DROP VIEW v",
         "ALTER TABLE a ALTER COLUMN note TYPE d",
+        "CREATE SEQUENCE s",
+        "ALTER SEQUENCE s OWNED BY a.id",
         "ALTER SCHEMA public RENAME TO other",
     ] {
         client.batch_execute(change).await.unwrap();

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod catalogue;
+mod catalogue_types;
 mod coverage;
 mod grammar;
 mod mutation;

@@ -65,6 +65,12 @@ pub fn class(name: &str) -> Option<Class> {
     CLASSES.get(name).copied()
 }
 
+/// Whether an unqualified call of `name` is taken for PostgreSQL's own function or a cast to its own type, in whatever
+/// version has one of this name.
+pub fn is_taken_for_built_in(name: &str) -> bool {
+    class(name).is_some() || names::is_type(name)
+}
+
 /// Whether a function of pg_catalog has been classified; a coverage test asks for every name a server has.
 pub fn is_classified(name: &str) -> bool {
     matches!(

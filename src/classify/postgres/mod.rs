@@ -38,7 +38,7 @@ pub(crate) use names::{from_literal, is_catalog};
 #[cfg(test)]
 mod tests;
 
-pub use functions::is_classified;
+pub use functions::{is_classified, is_taken_for_built_in};
 
 use super::{INLINE_BYTES_MAX, Refusal, Result, Session, lanes};
 
