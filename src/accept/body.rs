@@ -176,7 +176,7 @@ pub fn query(body: &[u8], store: Store) -> Result<(Ask, RowsWanted), Problem> {
     let wanted = RowsWanted::of(&body.rows, &body.numbers, body.max_rows);
     let ask = Ask::Sql {
         store,
-        sql: Arc::from(body.sql),
+        sql: body.sql,
         request: SqlRequest {
             params: body.params,
             timeout_ms: body.timeout_ms,
