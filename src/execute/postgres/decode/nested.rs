@@ -149,10 +149,14 @@ pub(super) fn row(fields: Option<&[Codec]>, bytes: &[u8]) -> Result<String, Malf
     Ok(out)
 }
 
+/// What C's `isspace` knows. PostgreSQL does not quote Unicode's other spaces.
+const fn is_space(c: char) -> bool {
+    matches!(c, ' ' | '\t'..='\r')
+}
+
 /// Quotes a part of a range or row where PostgreSQL would have to.
 fn push_quoted(text: &str, out: &mut String) {
-    let special =
-        |c: char| matches!(c, '"' | '\\' | '(' | ')' | '[' | ']' | ',') || c.is_whitespace();
+    let special = |c: char| matches!(c, '"' | '\\' | '(' | ')' | '[' | ']' | ',') || is_space(c);
     if !text.is_empty() && !text.contains(special) {
         out.push_str(text);
         return;
@@ -216,8 +220,7 @@ fn push_array_text(values: &[Value<'_>], out: &mut String) {
             | Value::Json(_) => {
                 let mut text = String::new();
                 push_text(value, &mut text);
-                let special =
-                    |c: char| matches!(c, '"' | '\\' | '{' | '}' | ',') || c.is_whitespace();
+                let special = |c: char| matches!(c, '"' | '\\' | '{' | '}' | ',') || is_space(c);
                 if text.is_empty() || text.eq_ignore_ascii_case("null") || text.contains(special) {
                     let escaped = text.replace('\\', "\\\\").replace('"', "\\\"");
                     let _ = write!(out, "\"{escaped}\"");
