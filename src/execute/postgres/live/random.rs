@@ -274,8 +274,8 @@ fn parameter(type_: &str, raw: &RawValue) -> String {
     }
     match type_ {
         "bytea" => format!("{{\"$base64\": {}}}", raw.get()),
-        // A string for a JSON parameter is JSON text.
-        "json" | "jsonb" if raw.get().starts_with('"') => Json::from(raw.get()).to_string(),
+        // A string for a JSON parameter is JSON text, and null is SQL's.
+        "json" | "jsonb" if raw.get().starts_with(['"', 'n']) => Json::from(raw.get()).to_string(),
         _ => raw.get().to_owned(),
     }
 }
