@@ -14,18 +14,22 @@
 //! What counts, and what does not:
 //! - a foreign key's cascade does; its own check of the other table tells whether a key exists, and no more;
 //! - a stored function that has the name of a built-in (of the other server, or called with a space before the
-//!   parenthesis) counts wherever a text has its name;
+//!   parenthesis) counts wherever a text, a trigger or a view of its database has its name;
+//! - a table whose engine may keep its rows elsewhere (MERGE, FEDERATED) counts as a function of its name;
+//! - an account's new rights count at the next look; rights that were taken away hold on pooled connections until
+//!   these are renewed;
 //! - generated columns and checks cannot call stored functions or read tables; a default that moves a sequence
 //!   counts as a function of its table's name;
 //! - a loadable function is not listed anywhere that the account can see.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mysql_async::Conn;
 use mysql_async::prelude::{FromRow, Queryable as _};
+use mysql_async::{ChangeUserOpts, Conn};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Mutex;
 
+use super::words::Text;
 use super::{Actions, Case, Catalogue, Name, Reach, Target, When};
 use crate::classify::{self, Session};
 use crate::decide::restrict::Column;
@@ -62,7 +66,23 @@ const TABLES_SEEN: &str = "SELECT p.TABLE_SCHEMA, p.TABLE_NAME FROM information_
     WHERE p.PRIVILEGE_TYPE = 'TRIGGER' AND BINARY p.GRANTEE =
     CONCAT('''', SUBSTRING_INDEX(CURRENT_USER(), '@', 1), '''@''', SUBSTRING_INDEX(CURRENT_USER(), '@', -1), '''')";
 
-const TABLES: &str = "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES
+/// Engines whose tables hold their own rows. Any other may keep them in other tables or on other servers (MERGE,
+/// FEDERATED, CONNECT, SPIDER).
+const ORDINARY_ENGINES: [&str; 11] = [
+    "innodb",
+    "myisam",
+    "aria",
+    "memory",
+    "archive",
+    "blackhole",
+    "csv",
+    "rocksdb",
+    "tokudb",
+    "columnstore",
+    "ndbcluster",
+];
+
+const TABLES: &str = "SELECT TABLE_SCHEMA, TABLE_NAME, ENGINE FROM information_schema.TABLES
     WHERE TABLE_TYPE NOT LIKE '%VIEW'
     AND TABLE_SCHEMA NOT IN ('mysql', 'information_schema', 'performance_schema', 'sys')";
 
@@ -110,7 +130,8 @@ struct Told {
     folds: bool,
     schemas_seen: BTreeSet<String>,
     tables_seen: BTreeSet<(String, String)>,
-    tables: BTreeSet<(String, String)>,
+    /// Each with its engine.
+    tables: BTreeSet<(String, String, Option<String>)>,
     views: BTreeSet<(String, String, Option<String>)>,
     triggers: BTreeSet<Trigger>,
     /// The table referred to, the one that refers, and the rules for update and delete.
@@ -174,7 +195,11 @@ impl Loader {
     async fn ask(&self, with_columns: bool) -> Result<Told, Unavailable> {
         let mut kept = self.conn.lock().await;
         let mut conn = match kept.take() {
-            Some(conn) => conn,
+            // An account's new rights hold on new connections, such as the pool's, and where it is logged in again.
+            Some(mut conn) => {
+                conn.change_user(ChangeUserOpts::default()).await?;
+                conn
+            }
             None => {
                 let options =
                     options(&self.settings).map_err(|error| Unavailable(error.to_string()))?;
@@ -225,7 +250,15 @@ fn build(told: &Told, database: &str) -> Catalogue {
         catalogue.set_columns(&Name::new(schema, table), columns);
     }
     let changes = Actions::STORE.and(Actions::DELETE);
-    for (schema, table) in &told.tables {
+    for (schema, table, engine) in &told.tables {
+        let engine = engine.as_deref().unwrap_or_default().to_ascii_lowercase();
+        if !ORDINARY_ENGINES.contains(&engine.as_str()) {
+            let name = Name::new(schema, table);
+            catalogue.add(
+                &name,
+                Reach::new(Actions::ALL, Target::Function(name.clone())),
+            );
+        }
         let seen = told.schemas_seen.contains(schema)
             || told.tables_seen.contains(&(schema.clone(), table.clone()));
         if !seen {
@@ -235,13 +268,19 @@ fn build(told: &Told, database: &str) -> Catalogue {
     }
     for (schema, view, body) in &told.views {
         let name = Name::new(schema, view);
-        for reach in view_reaches(&name, body.as_deref().unwrap_or_default()) {
+        let body = body.as_deref().unwrap_or_default();
+        let hidden = shadowing(&told.routines, schema, body).map(Target::Function);
+        let hidden = hidden.map(|function| Reach::new(Actions::ALL, function));
+        for reach in view_reaches(&name, body).into_iter().chain(hidden) {
             catalogue.add(&name, reach);
         }
     }
     for trigger in &told.triggers {
-        let (schema, table, ..) = trigger;
-        for reach in trigger_reaches(trigger) {
+        let (schema, table, event, trigger_schema, _, body, _) = trigger;
+        let body = body.as_deref().unwrap_or_default();
+        let hidden = shadowing(&told.routines, trigger_schema, body).map(Target::Function);
+        let hidden = hidden.map(|function| Reach::new(actions(event), function));
+        for reach in trigger_reaches(trigger).into_iter().chain(hidden) {
             catalogue.add(&Name::new(schema, table), reach);
         }
     }
@@ -270,6 +309,33 @@ fn build(told: &Told, database: &str) -> Catalogue {
         catalogue.add(&name, Reach::new(Actions::STORE, target));
     }
     catalogue
+}
+
+/// The stored functions of a definition's own database that its text may call by the name of a built-in.
+fn shadowing<'t>(
+    routines: &'t BTreeSet<(String, String)>,
+    schema: &'t str,
+    body: &'t str,
+) -> impl Iterator<Item = Name> + 't {
+    let mut text = Text::new(body);
+    routines
+        .iter()
+        .filter(move |(of, name)| {
+            of == schema
+                && classify::mysql::is_taken_for_built_in(name)
+                && text.meets(&When::Word(name.to_ascii_lowercase().into()))
+        })
+        .map(|(schema, name)| Name::new(schema, &name.to_ascii_lowercase()))
+}
+
+/// What a trigger is set off by.
+fn actions(event: &str) -> Actions {
+    match event {
+        "INSERT" => Actions::INSERT,
+        "UPDATE" => Actions::UPDATE,
+        "DELETE" => Actions::DELETE,
+        _ => Actions::ALL,
+    }
 }
 
 /// What a foreign key does to the rows that refer to a changed one; `None` if it forbids the change.
@@ -321,12 +387,7 @@ fn view_reaches(view: &Name, body: &str) -> Vec<Reach> {
 
 fn trigger_reaches(trigger: &Trigger) -> Vec<Reach> {
     let (_, _, event, schema, name, body, sql_mode) = trigger;
-    let on = match event.as_str() {
-        "INSERT" => Actions::INSERT,
-        "UPDATE" => Actions::UPDATE,
-        "DELETE" => Actions::DELETE,
-        _ => Actions::ALL,
-    };
+    let on = actions(event);
     let other_mode = sql_mode.split(',').any(|mode| OTHER_MODES.contains(&mode));
     let body = body.as_deref().unwrap_or_default();
     let found = classify::mysql::classify(&as_query(body), Session::Own);

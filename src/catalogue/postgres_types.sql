@@ -7,6 +7,10 @@
 -- has one. Type 0 stands for those that any text can make: PostgreSQL's own.
 WITH RECURSIVE members AS (
     SELECT classid, objid FROM pg_depend WHERE deptype = 'e'
+), constructors AS (
+    -- What makes ranges came with their types and runs nothing else.
+    SELECT objid AS oid FROM pg_depend
+    WHERE classid = 'pg_proc'::regclass AND refclassid = 'pg_type'::regclass AND deptype = 'i'
 ), used AS (
     SELECT d.classid, d.objid, n.nspname, p.proname AS name
     FROM pg_depend d JOIN pg_proc p ON p.oid = d.refobjid JOIN pg_namespace n ON n.oid = p.pronamespace
@@ -23,6 +27,7 @@ WITH RECURSIVE members AS (
     LEFT JOIN pg_type t ON t.oid = p.proargtypes[0] LEFT JOIN pg_type b ON b.oid = t.typbasetype
     WHERE (n.nspname = $1 OR n.nspname = 'pg_catalog') AND p.oid >= 16384 AND p.prokind <> 'p'
       AND NOT EXISTS (SELECT FROM members m WHERE m.classid = 'pg_proc'::regclass AND m.objid = p.oid)
+      AND p.oid NOT IN (SELECT oid FROM constructors)
 ), made AS (
     -- What a type is made of, or becomes by itself.
     SELECT oid AS type, typbasetype AS part FROM pg_type WHERE typtype = 'd'
@@ -78,7 +83,8 @@ WITH RECURSIVE members AS (
     SELECT CASE WHEN s.type >= 16384 THEN s.type ELSE 0 END, n.nspname, p.proname, NULL, NULL
     FROM pg_cast c JOIN pg_proc p ON p.oid = c.castfunc JOIN pg_namespace n ON n.oid = p.pronamespace
     CROSS JOIN LATERAL (VALUES (c.castsource), (c.casttarget)) s(type)
-    WHERE c.oid >= 16384 AND (s.type >= 16384 OR greatest(c.castsource, c.casttarget) < 16384)
+    WHERE c.oid >= 16384 AND p.oid NOT IN (SELECT oid FROM constructors)
+      AND (s.type >= 16384 OR greatest(c.castsource, c.casttarget) < 16384)
       AND NOT EXISTS (SELECT FROM members m WHERE m.classid = 'pg_cast'::regclass AND m.objid = c.oid)
     UNION ALL
     SELECT CASE WHEN o.oid IN (SELECT oid FROM closed) THEN o.type ELSE 0 END, o.nspname, o.oprname, NULL, o.oprname

@@ -34,6 +34,15 @@ const SCHEMA: &[&str] = &[
     "CREATE SEQUENCE numbers",
     "CREATE TABLE numbered (id INT DEFAULT NEXT VALUE FOR numbers)",
     "CREATE TABLE Numbered (id INT DEFAULT NEXT VALUE FOR numbers)",
+    "CREATE TABLE marked (id INT PRIMARY KEY, note VARCHAR(20))",
+    "CREATE TRIGGER mark BEFORE INSERT ON marked FOR EACH ROW \
+     SET NEW.note = CONCAT(NEW.note, uuid_to_bin (1))",
+    "CREATE TRIGGER plainly BEFORE UPDATE ON marked FOR EACH ROW SET NEW.note = CONCAT(NEW.note, 'uuid')",
+    "CREATE VIEW marking AS SELECT uuid_to_bin(1) AS s",
+    "CREATE TABLE kept (id INT, note VARCHAR(20)) ENGINE = MyISAM",
+    "CREATE TABLE merged (id INT, note VARCHAR(20)) ENGINE = MERGE UNION = (kept) INSERT_METHOD = LAST",
+    "CREATE TABLE in_memory (id INT) ENGINE = MEMORY",
+    "CREATE TABLE in_aria (id INT) ENGINE = Aria",
     "CREATE USER blind IDENTIFIED BY 'blind'",
     "CREATE USER Blind IDENTIFIED BY 'blind'",
     "GRANT TRIGGER ON *.* TO Blind",
@@ -79,6 +88,20 @@ const SEEN: &[(&str, &str)] = &[
     ("SELECT * FROM calling", "select calling | secret_of"),
     ("SELECT UUID_TO_BIN(1)", " | uuid_to_bin"),
     ("SELECT UUID()", ""),
+    (
+        "INSERT INTO marked VALUES (1, 'a')",
+        "insert marked | uuid_to_bin",
+    ),
+    ("UPDATE marked SET note = 'a'", "update marked"),
+    ("SELECT * FROM marking", "select marking | uuid_to_bin"),
+    ("SELECT * FROM kept", "select kept"),
+    ("SELECT * FROM merged", "select merged | merged"),
+    (
+        "INSERT INTO merged VALUES (1, 'a')",
+        "insert merged | merged",
+    ),
+    ("SELECT * FROM in_memory", "select in_memory"),
+    ("SELECT * FROM in_aria", "select in_aria"),
 ];
 
 /// The same for an account that sees neither triggers nor definitions.
@@ -139,6 +162,14 @@ async fn what_no_text_shows_is_added() {
             assert_eq!(reached(&catalogue, sql), *expected, "{sql}");
         }
     }
+    // What an account was granted since the last look.
+    let sql = "SELECT uuid_to_bin(1)";
+    assert_eq!(reached(&blind.load(false).await.unwrap(), sql), "");
+    conn.query_drop("GRANT ALL ON *.* TO blind").await.unwrap();
+    assert_eq!(
+        reached(&blind.load(false).await.unwrap(), sql),
+        " | uuid_to_bin"
+    );
     let before = seeing.fingerprint(true).await.unwrap();
     assert_eq!(before, seeing.fingerprint(true).await.unwrap());
     conn.query_drop("ALTER VIEW shown AS SELECT id FROM plain")

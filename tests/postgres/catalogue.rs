@@ -109,7 +109,10 @@ async fn everything_that_a_statement_reaches_is_found() {
 
 /// Everything that a statement reaches: touches, then functions.
 pub fn told(catalogue: &Catalogue, sql: &str) -> String {
-    let found = Arc::new(postgres::classify(sql, Session::Shared).unwrap());
+    let found = match postgres::classify(sql, Session::Shared) {
+        Ok(found) => Arc::new(found),
+        Err(refusal) => return refusal.to_string(),
+    };
     let whole = catalogue.expand(&found, sql, |_| false).unwrap();
     let mut touches: Vec<String> = whole
         .touches

@@ -22,7 +22,7 @@ const CASES: &[(&str, &str)] = &[
         "SELECT x.helper FROM generate_series(1, 2) AS x",
         " | helper",
     ),
-    ("SELECT current_user.slug FROM current_user", " | slug"),
+    ("SELECT x.slug FROM current_user AS x", " | slug"),
     // Casts and operators of a type that others are made of.
     (
         "SELECT to_json(mood) FROM of_domain",
@@ -55,7 +55,7 @@ const CASES: &[(&str, &str)] = &[
         "select of_address",
     ),
     (
-        "SELECT lower(x.span).evil FROM of_span x",
+        "SELECT y.evil FROM of_span x, lower(x.span) y",
         "select of_span | evil",
     ),
     (
@@ -136,6 +136,10 @@ const ORDINARY: &[(&str, &str)] = &[
     (
         "SELECT a.post FROM authors a",
         "select authors, select posts, select users",
+    ),
+    (
+        "SELECT id FROM of_dates WHERE dates @> current_date",
+        "select of_dates",
     ),
     ("SELECT 1 + 1, 'a' || 'b'", ""),
 ];

@@ -73,3 +73,5 @@ CREATE TABLE posts_1 PARTITION OF posts FOR VALUES FROM (0) TO (10);
 CREATE TABLE mails (id serial PRIMARY KEY, mail citext UNIQUE, extra hstore, place cube);
 CREATE INDEX ON mails USING gin ((mail::text) gin_trgm_ops);
 CREATE VIEW authors AS SELECT u.id, u.calm, p.id AS post FROM users u JOIN posts p ON p.author = u.id;
+CREATE TYPE dates AS RANGE (SUBTYPE = date, SUBTYPE_DIFF = daterange_subdiff);
+CREATE TABLE of_dates (id int, dates dates, many dates_multirange);
