@@ -60,6 +60,7 @@ fn moot(sql: &'static str) -> Attack {
 pub fn all() -> Vec<Attack> {
     let mut all = reading();
     all.extend(provoking());
+    all.extend(sooner());
     all.extend(ordering());
     all.extend(writing());
     all.extend(parameters());
@@ -205,6 +206,42 @@ fn provoking() -> Vec<Attack> {
         attack("UPDATE notes n JOIN people p ON p.id = n.id SET n.n = EXP(p.score) WHERE n.id = 2"),
         attack("DELETE n FROM notes n JOIN people p ON p.id = n.id WHERE EXP(p.score) > 0"),
         attack("UPDATE notes SET n = 0 WHERE id IN (SELECT id FROM people WHERE EXP(score) > 0)"),
+    ]
+}
+
+/// The same where the server looks at the caller's condition sooner than at the row filter.
+fn sooner() -> Vec<Attack> {
+    vec![
+        runs("SELECT COUNT(*) FROM tickets WHERE EXP(score) > 0"),
+        runs("SELECT COUNT(*) FROM tickets WHERE name = 5"),
+        runs("SELECT COUNT(*) FROM tickets WHERE name"),
+        runs("SELECT COUNT(*) FROM tickets WHERE CAST(name AS SIGNED) = 5"),
+        runs("SELECT COUNT(*) FROM tickets t JOIN notes n ON t.name = n.id"),
+        runs("SELECT COUNT(*) FROM tickets t JOIN notes n ON n.id = t.id AND EXP(t.score) > n.n"),
+        runs("SELECT COUNT(*) FROM tickets WHERE score > 0 AND name BETWEEN 1 AND 5"),
+        runs("SELECT COUNT(*) FROM (SELECT * FROM tickets) t WHERE EXP(t.score) > 0"),
+        runs(
+            "SELECT score, name + 0 AS n FROM tickets GROUP BY name, score HAVING EXP(score) > 0 ORDER BY score",
+        ),
+        runs(
+            "INSERT INTO notes SELECT id + 4000, id, name, 0 FROM tickets WHERE CAST(name AS SIGNED) >= 0",
+        ),
+        runs("UPDATE tickets SET name = 'x' WHERE EXP(score) > 0"),
+        runs("UPDATE tickets SET name = 'x' WHERE CAST(name AS SIGNED) > 10"),
+        runs("UPDATE tickets SET score = 1 WHERE name > 10"),
+        runs("DELETE FROM tickets WHERE EXP(score) > 0"),
+        runs("DELETE FROM tickets WHERE name = 5"),
+        runs("DELETE FROM tickets WHERE EXP(score) > 0 ORDER BY EXP(score) LIMIT 2"),
+        runs("UPDATE notes SET n = 0 WHERE id IN (SELECT id FROM tickets WHERE EXP(score) > 0)"),
+        runs("UPDATE notes n JOIN tickets t ON t.id = n.id SET n.n = 0 WHERE EXP(t.score) > 0"),
+        Attack {
+            parameters: vec![Value::Int(5)],
+            ..runs("SELECT COUNT(*) FROM tickets WHERE name = ?")
+        },
+        Attack {
+            parameters: vec![Value::Int(5)],
+            ..runs("DELETE FROM tickets WHERE name = ?")
+        },
     ]
 }
 

@@ -8,7 +8,7 @@ use bulkhead::decide::rules::{Attribute, Comparison, Condition, Constant, Mask, 
 pub const SALT: &str = "pepper'\\ and salt";
 
 /// Tables that have rules, and one that has none.
-pub const TABLES: [&str; 4] = ["people", "staff", "parts", "notes"];
+pub const TABLES: [&str; 5] = ["people", "tickets", "staff", "parts", "notes"];
 
 fn masks(columns: &[(&str, Mask)]) -> BTreeMap<Box<str>, Mask> {
     columns
@@ -21,12 +21,24 @@ fn names(columns: &[&str]) -> std::collections::BTreeSet<Box<str>> {
     columns.iter().map(|name| (*name).into()).collect()
 }
 
-/// `people` has a row filter and hidden columns, `staff` and `parts` hidden columns alone.
+/// `people` has a row filter and hidden columns, `tickets` a filter that no index serves, so that the server sooner
+/// looks at what the caller asks; `staff` and `parts` hidden columns alone.
 pub fn rules() -> HashMap<&'static str, Arc<TableRules>> {
     let own = Condition::Compare {
         column: "owner".into(),
         comparison: Comparison::Equal,
         value: Constant::Caller(Attribute::UserId),
+    };
+    let tickets = TableRules {
+        // An equality would be looked at first, whatever stands beside it.
+        rows: vec![Condition::In {
+            column: "owner".into(),
+            values: vec![
+                Constant::Caller(Attribute::UserId),
+                Constant::Number("-1".into()),
+            ],
+        }],
+        ..TableRules::default()
     };
     let people = TableRules {
         denied: names(&["secret", "level"]),
@@ -52,6 +64,7 @@ pub fn rules() -> HashMap<&'static str, Arc<TableRules>> {
         ("people", Arc::new(people)),
         ("staff", Arc::new(staff)),
         ("parts", Arc::new(parts)),
+        ("tickets", Arc::new(tickets)),
     ])
 }
 
@@ -118,13 +131,23 @@ pub fn statements() -> Vec<String> {
                IF({b}, 9000 - seq * 13, 1000 + seq * 37 % 101), CONCAT(IF({b}, 100 - seq, 100 + seq), '-1') FROM {upto_30}"
         ));
         statements.push(format!(
+            "CREATE TABLE {database}.tickets (id INT NOT NULL PRIMARY KEY, owner BIGINT NOT NULL, name VARCHAR(64) NOT NULL,
+               score DECIMAL(10,2) NOT NULL, KEY by_name (name), KEY by_score (score)) ENGINE=InnoDB"
+        ));
+        statements.push(format!(
+            "INSERT INTO {database}.tickets SELECT seq * 2 - 1, 7, CONCAT(seq), seq FROM {upto_20}"
+        ));
+        statements.push(format!(
+            "INSERT INTO {database}.tickets SELECT seq * 2, 8, CONCAT('{name}', seq), IF({b}, 1, 99999999) FROM {numbers}"
+        ));
+        statements.push(format!(
             "INSERT INTO {database}.parts SELECT seq, IF({b}, 2010 - seq, 1990 + seq), CONCAT('part ', seq) FROM {upto_20}"
         ));
         statements.push(format!(
             "INSERT INTO {database}.notes SELECT seq, seq, CONCAT('note ', seq), seq * 3 FROM {upto_110}"
         ));
         statements.push(format!(
-            "ANALYZE TABLE {database}.people, {database}.staff, {database}.parts, {database}.notes"
+            "ANALYZE TABLE {database}.people, {database}.tickets, {database}.staff, {database}.parts, {database}.notes"
         ));
     }
     statements
