@@ -7,6 +7,7 @@
 //! What counts, and what does not:
 //! - a foreign key's own check of the other table does not: it tells whether a key exists, and no more;
 //! - a sequence that belongs to a column is part of its table;
+//! - users' casts, operators, operator classes and domains count wherever a value of their types may be;
 //! - what an extension brought may overload a built-in name for its own types; the functions it brought count where
 //!   a definition calls them;
 //! - a materialized view counts as the view that filled it;

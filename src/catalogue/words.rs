@@ -1,9 +1,14 @@
 //! Whether a statement's text may hold a name. Says yes where it is not sure.
 
+use std::collections::{HashMap, HashSet};
+
 use super::When;
 
 /// PostgreSQL cuts longer identifiers, so that a longer word in the text may mean this one.
 const IDENTIFIER_BYTES_CUT: usize = 60;
+
+/// Most different names before a dot that are looked for in a text; a text with more is taken to have functions'.
+const ALIASES_MAX: usize = 64;
 
 /// What makes one row of one value in FROM without being written like a call.
 const VALUES: [&str; 11] = [
@@ -24,6 +29,7 @@ const VALUES: [&str; 11] = [
 pub struct Text<'t> {
     sql: &'t str,
     small: Option<String>,
+    words: Option<HashSet<Box<str>>>,
     fields: Option<Fields>,
 }
 
@@ -39,6 +45,7 @@ impl<'t> Text<'t> {
         Self {
             sql,
             small: None,
+            words: None,
             fields: None,
         }
     }
@@ -59,12 +66,20 @@ impl<'t> Text<'t> {
     }
 
     fn has_word(&mut self, word: &str) -> bool {
-        let text = self.small();
+        let text = &*self
+            .small
+            .get_or_insert_with(|| self.sql.to_ascii_lowercase());
         // A name can be spelled with escapes, or with quotes inside quotes.
         if text.contains("u&\"") || word.contains('"') {
             return true;
         }
         let word = word.to_ascii_lowercase();
+        // A database may have thousands of words to look for.
+        let is_plain = word.chars().all(is_part) && word.starts_with(is_letter);
+        if is_plain && word.len() < IDENTIFIER_BYTES_CUT {
+            let words = self.words.get_or_insert_with(|| words(text));
+            return words.contains(word.as_str());
+        }
         places(text, &word).next().is_some()
     }
 
@@ -86,6 +101,23 @@ impl<'t> Text<'t> {
             Some(Fields::Any) | None => self.has_word(name),
         }
     }
+}
+
+/// The words of a text in small letters. What follows a digit or a `$` may be a word, too: these may end a number or
+/// a string. Longer ones are not asked for.
+fn words(text: &str) -> HashSet<Box<str>> {
+    let mut words = HashSet::new();
+    for run in text.split(|c| !is_part(c)) {
+        let mut begins = true;
+        for (at, c) in run.char_indices() {
+            let word = run.get(at..).unwrap_or_default();
+            if begins && is_letter(c) && word.len() < IDENTIFIER_BYTES_CUT {
+                words.insert(word.into());
+            }
+            begins = !is_letter(c);
+        }
+    }
+    words
 }
 
 /// Where a word stands in a text, both in small letters.
@@ -111,12 +143,20 @@ fn fields(text: &str) -> Fields {
         return Fields::Any;
     }
     let mut found = Vec::new();
+    let mut aliases: HashMap<&str, bool> = HashMap::new();
     for (dot, _) in text.match_indices('.') {
         let (Some(before), Some(after)) = (text.get(..dot), text.get(dot + 1..)) else {
             continue;
         };
         let (alias, name) = (last_name(before), first_name(after));
-        if !name.is_empty() && !alias.is_empty() && may_be_function(text, alias) {
+        if name.is_empty() || alias.is_empty() {
+            continue;
+        }
+        if aliases.len() >= ALIASES_MAX {
+            return Fields::Any;
+        }
+        let is_function = aliases.entry(alias);
+        if *is_function.or_insert_with(|| may_be_function(text, alias)) {
             found.push(name.to_owned());
         }
     }
@@ -217,6 +257,10 @@ mod tests {
             ),
             ("SELECT secrets, secret FROM s", "secret", true),
             ("SELECT ésecret", "secret", false),
+            ("SELECT 1e5secret", "secret", true),
+            ("SELECT $$ a$$secret", "secret", true),
+            ("SELECT secret$$ a$$", "secret", false),
+            ("SELECT a.\"secret\"", "secret", true),
             ("SELECT 1", "se\"cret", true),
             (&cut, &long, true),
         ];
