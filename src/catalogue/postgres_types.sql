@@ -12,11 +12,13 @@ WITH RECURSIVE members AS (
     SELECT objid AS oid FROM pg_depend
     WHERE classid = 'pg_proc'::regclass AND refclassid = 'pg_type'::regclass AND deptype = 'i'
 ), used AS (
-    SELECT d.classid, d.objid, n.nspname, p.proname AS name
+    SELECT d.classid, d.objid, n.nspname, p.proname AS name, p.oid,
+           EXISTS (SELECT FROM members m WHERE m.classid = d.refclassid AND m.objid = p.oid) AS is_member
     FROM pg_depend d JOIN pg_proc p ON p.oid = d.refobjid JOIN pg_namespace n ON n.oid = p.pronamespace
     WHERE d.refclassid = 'pg_proc'::regclass AND d.deptype = 'n'
     UNION ALL
-    SELECT d.classid, d.objid, n.nspname, o.oprname
+    SELECT d.classid, d.objid, n.nspname, o.oprname, o.oid,
+           EXISTS (SELECT FROM members m WHERE m.classid = d.refclassid AND m.objid = o.oid)
     FROM pg_depend d JOIN pg_operator o ON o.oid = d.refobjid JOIN pg_namespace n ON n.oid = o.oprnamespace
     WHERE d.refclassid = 'pg_operator'::regclass AND d.deptype = 'n'
 ), routines AS (
@@ -71,36 +73,41 @@ WITH RECURSIVE members AS (
     FROM pg_amop a JOIN pg_operator o ON o.oid = a.amopopr JOIN pg_namespace n ON n.oid = o.oprnamespace
     WHERE a.oid >= 16384
 ), coded AS (
-    SELECT t.oid AS type, u.nspname, u.name, NULL::name AS word, NULL::name AS symbol
+    SELECT t.oid AS type, u.nspname, u.name, NULL::name AS word, NULL::name AS symbol, 31 AS acts
     FROM pg_type t JOIN used u ON u.classid = 'pg_type'::regclass AND u.objid = t.oid
     WHERE NOT EXISTS (SELECT FROM members m WHERE m.classid = 'pg_type'::regclass AND m.objid = t.oid)
+      -- A domain over an extension's type is written and read as that type is.
+      AND NOT (u.is_member AND u.oid IN (t.typinput, t.typoutput, t.typreceive, t.typsend, t.typmodin, t.typmodout,
+                                         t.typanalyze, t.typsubscript))
     UNION ALL
-    SELECT c.contypid, u.nspname, u.name, NULL, NULL
+    -- What an extension compares a value with is no reason not to read it.
+    SELECT c.contypid, u.nspname, u.name, NULL, NULL, CASE WHEN u.is_member THEN 6 ELSE 31 END
     FROM pg_constraint c JOIN used u ON u.classid = 'pg_constraint'::regclass AND u.objid = c.oid
     WHERE c.contypid <> 0
       AND NOT EXISTS (SELECT FROM members m WHERE m.classid = 'pg_type'::regclass AND m.objid = c.contypid)
     UNION ALL
-    SELECT CASE WHEN s.type >= 16384 THEN s.type ELSE 0 END, n.nspname, p.proname, NULL, NULL
+    SELECT CASE WHEN s.type >= 16384 THEN s.type ELSE 0 END, n.nspname, p.proname, NULL, NULL, 31
     FROM pg_cast c JOIN pg_proc p ON p.oid = c.castfunc JOIN pg_namespace n ON n.oid = p.pronamespace
     CROSS JOIN LATERAL (VALUES (c.castsource), (c.casttarget)) s(type)
     WHERE c.oid >= 16384 AND p.oid NOT IN (SELECT oid FROM constructors)
       AND (s.type >= 16384 OR greatest(c.castsource, c.casttarget) < 16384)
       AND NOT EXISTS (SELECT FROM members m WHERE m.classid = 'pg_cast'::regclass AND m.objid = c.oid)
     UNION ALL
-    SELECT CASE WHEN o.oid IN (SELECT oid FROM closed) THEN o.type ELSE 0 END, o.nspname, o.oprname, NULL, o.oprname
+    SELECT CASE WHEN o.oid IN (SELECT oid FROM closed) THEN o.type ELSE 0 END, o.nspname, o.oprname, NULL, o.oprname,
+           31
     FROM operands o WHERE o.is_closed OR o.oid NOT IN (SELECT oid FROM closed)
     UNION ALL
-    SELECT CASE WHEN s.type >= 16384 THEN s.type ELSE 0 END, f.nspname, f.name, NULL, NULL
+    SELECT CASE WHEN s.type >= 16384 THEN s.type ELSE 0 END, f.nspname, f.name, NULL, NULL, 31
     FROM families f CROSS JOIN LATERAL (VALUES (f.lefttype), (f.righttype)) s(type)
     WHERE f.oid >= 16384 AND (s.type >= 16384 OR greatest(f.lefttype, f.righttype) < 16384)
       AND NOT (EXISTS (SELECT FROM members m WHERE m.classid = f.classid AND m.objid = f.oid)
           AND EXISTS (SELECT FROM members m WHERE m.classid = 'pg_opfamily'::regclass AND m.objid = f.family))
     UNION ALL
     -- `alias.name` calls a function of the row.
-    SELECT CASE r.typtype WHEN 'c' THEN r.type ELSE 0 END, r.nspname, r.proname, r.proname, NULL
+    SELECT CASE r.typtype WHEN 'c' THEN r.type ELSE 0 END, r.nspname, r.proname, r.proname, NULL, 31
     FROM routines r WHERE r.required <= 1 AND (r.typtype IN ('c', 'p') OR r.base IN ('c', 'd'))
     UNION ALL
-    SELECT 0, n.nspname, p.proname, NULL, NULL
+    SELECT 0, n.nspname, p.proname, NULL, NULL, 31
     FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
     WHERE (p.oid IN (SELECT conproc FROM pg_conversion WHERE oid >= 16384)
         OR p.oid IN (SELECT unnest(ARRAY[tmplinit, tmpllexize]) FROM pg_ts_template WHERE oid >= 16384)
@@ -132,7 +139,8 @@ WITH RECURSIVE members AS (
     -- What a function takes becomes a value of the type, but what it gives is one that the text can go on with.
     SELECT p.oid, p.proname, b.of, bool_or(s.is_given) AS is_given
     FROM pg_proc p CROSS JOIN LATERAL (
-        SELECT p.prorettype, true UNION ALL SELECT a.type, a.mode <> 'i' FROM unnest(p.proallargtypes, p.proargmodes) a(type, mode)
+        SELECT p.prorettype, true
+        UNION ALL SELECT a.type, a.mode <> 'i' FROM unnest(p.proallargtypes, p.proargmodes) a(type, mode)
         UNION ALL SELECT unnest(p.proargtypes), false
     ) s(type, is_given) JOIN bearing b ON b.type = s.type
     WHERE p.oid >= 16384 GROUP BY p.oid, p.proname, b.of
@@ -157,25 +165,27 @@ WITH RECURSIVE members AS (
 ), found AS (
     SELECT s.rel, array_remove(ARRAY[s.word, c.word], NULL) AS words,
            array_remove(ARRAY[s.symbol, c.symbol], NULL) AS symbols, 'function' AS kind, c.nspname AS to_schema,
-           c.name AS to_name, NULL AS body
+           c.name AS to_name, NULL AS body, c.acts
     FROM sources s JOIN coded c ON c.type = s.of AND (s.is_given OR (c.word IS NULL AND c.symbol IS NULL))
+    -- A domain's name may be that of other tables' columns.
+    WHERE s.rel IS NOT NULL OR c.acts = 31
     UNION
     SELECT s.rel, array_remove(ARRAY[s.word], NULL), array_remove(ARRAY[s.symbol], NULL), 'definition', b.nspname,
-           b.typname, b.body
+           b.typname, b.body, 31
     FROM sources s JOIN bodies b ON b.type = s.of
     UNION
     SELECT NULL, array_remove(ARRAY[c.word], NULL), array_remove(ARRAY[c.symbol], NULL), 'function', c.nspname, c.name,
-           NULL
+           NULL, c.acts
     FROM coded c WHERE c.type = 0
     UNION
     -- The classifier knows which names it takes for built-in ones, also those of newer servers.
-    SELECT NULL, ARRAY[r.proname], '{}', 'overload', r.nspname, r.proname, NULL FROM routines r
+    SELECT NULL, ARRAY[r.proname], '{}', 'overload', r.nspname, r.proname, NULL, 31 FROM routines r
     UNION
     -- `alias.name` where the alias is a function's that returns no row.
-    SELECT NULL, ARRAY[r.proname], '{}', 'field', r.nspname, r.proname, NULL FROM routines r
+    SELECT NULL, ARRAY[r.proname], '{}', 'field', r.nspname, r.proname, NULL, 31 FROM routines r
     WHERE r.required <= 1 AND r.type IS NOT NULL
 )
-SELECT n.nspname::text AS of_schema, c.relname::text AS of_name, 31 AS acts, f.words::text[] AS words,
+SELECT n.nspname::text AS of_schema, c.relname::text AS of_name, f.acts, f.words::text[] AS words,
        f.symbols::text[] AS symbols, f.kind::text AS kind, f.to_schema::text AS to_schema, f.to_name::text AS to_name,
        NULL::text AS action, f.body::text AS body
 FROM found f LEFT JOIN pg_class c ON c.oid = f.rel AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')

@@ -138,6 +138,18 @@ const ORDINARY: &[(&str, &str)] = &[
         "select authors, select posts, select users",
     ),
     (
+        "INSERT INTO newsletters (mail) VALUES ('a@b')",
+        "insert newsletters | ~",
+    ),
+    (
+        "UPDATE users SET name = 'a' FROM posts AS address_of_mail",
+        "select posts, update users",
+    ),
+    (
+        "SELECT n.mail FROM newsletters n WHERE n.mail = 'a@b'",
+        "select newsletters",
+    ),
+    (
         "SELECT id FROM of_dates WHERE dates @> current_date",
         "select of_dates",
     ),

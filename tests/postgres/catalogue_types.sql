@@ -75,3 +75,5 @@ CREATE INDEX ON mails USING gin ((mail::text) gin_trgm_ops);
 CREATE VIEW authors AS SELECT u.id, u.calm, p.id AS post FROM users u JOIN posts p ON p.author = u.id;
 CREATE TYPE dates AS RANGE (SUBTYPE = date, SUBTYPE_DIFF = daterange_subdiff);
 CREATE TABLE of_dates (id int, dates dates, many dates_multirange);
+CREATE DOMAIN address_of_mail AS citext CHECK (VALUE ~ '^[a-z]+@[a-z]+$');
+CREATE TABLE newsletters (mail address_of_mail PRIMARY KEY, "user" int);
