@@ -11,7 +11,7 @@ const IDENTIFIER_BYTES_CUT: usize = 60;
 const ALIASES_MAX: usize = 64;
 
 /// What makes one row of one value in FROM without being written like a call.
-const VALUES: [&str; 11] = [
+const VALUES: [&str; 12] = [
     "current_catalog",
     "current_date",
     "current_role",
@@ -22,6 +22,7 @@ const VALUES: [&str; 11] = [
     "localtime",
     "localtimestamp",
     "session_user",
+    "system_user",
     "user",
 ];
 
