@@ -202,12 +202,14 @@ async fn ask(client: &Client, command: Document) -> Result<Document, Error> {
     let database = client.database(ROLES_DATABASE);
     match database.run_command(command).await {
         Ok(answer) => Ok(answer),
-        Err(error) => match error.kind.as_ref() {
-            mongodb::error::ErrorKind::Command(command) if command.code == ROLE_NOT_FOUND => {
-                Ok(doc! {"roles": [], "users": []})
+        Err(error) => {
+            if let mongodb::error::ErrorKind::Command(command) = error.kind.as_ref()
+                && command.code == ROLE_NOT_FOUND
+            {
+                return Ok(doc! {"roles": [], "users": []});
             }
-            _ => Err(Error::Read(error.to_string())),
-        },
+            Err(Error::Read(error.to_string()))
+        }
     }
 }
 

@@ -35,12 +35,9 @@ pub(super) fn read(line: &str) -> Option<Line> {
     let to = rest.iter().rposition(|token| is(token, "TO"))?;
     let tail = rest.get(to..)?;
     let granted = rest.get(..to)?;
-    let grantable = tail
-        .windows(2)
-        .any(|pair| is(&pair[0], "GRANT") && is(&pair[1], "OPTION"))
-        || tail
-            .windows(2)
-            .any(|pair| is(&pair[0], "ADMIN") && is(&pair[1], "OPTION"));
+    let mut pairs = tail.iter().zip(tail.iter().skip(1));
+    let grantable = pairs
+        .any(|(first, second)| (is(first, "GRANT") || is(first, "ADMIN")) && is(second, "OPTION"));
     let Some(on) = granted.iter().rposition(|token| is(token, "ON")) else {
         return Some(Line::Roles(roles(granted)));
     };

@@ -75,10 +75,13 @@ impl Walker {
     pub fn column_ref(&mut self, column: &ColumnRef) -> Result<()> {
         let mut parts = Vec::new();
         for field in &column.fields {
-            match present(Some(field))? {
-                NodeEnum::String(part) => parts.push(&part.sval),
-                node if matches!(node, NodeEnum::AStar(_)) => return Ok(()),
-                node => return Err(nodes::refused(node)),
+            let node = present(Some(field))?;
+            if let NodeEnum::String(part) = node {
+                parts.push(&part.sval);
+            } else if matches!(node, NodeEnum::AStar(_)) {
+                return Ok(());
+            } else {
+                return Err(nodes::refused(node));
             }
         }
         if let [source, name] = parts.as_slice() {

@@ -165,9 +165,11 @@ async fn run(client: &Client, sql: &str, has_hidden: bool) -> Ending {
         client.simple_query(UNTOUCHABLE),
         client.batch_execute("ROLLBACK"),
     );
-    let digest = |messages: Vec<SimpleQueryMessage>| match &messages[1] {
-        SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
-        _ => None,
+    let digest = |messages: Vec<SimpleQueryMessage>| {
+        let SimpleQueryMessage::Row(row) = &messages[1] else {
+            return None;
+        };
+        row.get(0).map(str::to_owned)
     };
     // After an error there is nothing more to see.
     if has_hidden
@@ -187,16 +189,14 @@ async fn run(client: &Client, sql: &str, has_hidden: bool) -> Ending {
             let mut rows = Vec::new();
             let mut count = 0;
             for message in messages {
-                match message {
-                    SimpleQueryMessage::Row(row) => {
-                        rows.push(
-                            (0..row.len())
-                                .map(|at| row.get(at).map(str::to_owned))
-                                .collect(),
-                        );
-                    }
-                    SimpleQueryMessage::CommandComplete(complete) => count = complete,
-                    _ => {}
+                if let SimpleQueryMessage::Row(row) = message {
+                    rows.push(
+                        (0..row.len())
+                            .map(|at| row.get(at).map(str::to_owned))
+                            .collect(),
+                    );
+                } else if let SimpleQueryMessage::CommandComplete(complete) = message {
+                    count = complete;
                 }
             }
             if !sql.contains("ORDER BY") {
