@@ -3,6 +3,7 @@
 //! authenticate → classify (and what the catalogue adds) → decide → admit → execute, with record around it.
 //! [`Gate::stages`] is the whole of it; nothing else reaches a store.
 
+mod aside;
 mod ask;
 mod classify;
 
@@ -32,6 +33,7 @@ use crate::record::{Record, objects, request_log};
 use crate::reply::RowSink;
 use crate::transaction::TransactionId;
 
+pub use aside::aside;
 use ask::Rest;
 pub use ask::{Ask, Statement};
 

@@ -17,11 +17,17 @@ use serde_json::value::RawValue;
 use super::coding::{Coding, Receiver, Refused};
 use crate::error::{Code, Problem};
 use crate::execute::request::SqlRequest;
-use crate::gate::Ask;
+use crate::gate::{Ask, aside};
 use crate::memory::{Exhausted, Memory, Part};
 use crate::operation::Store;
 use crate::wire::extended_json::{Form as JsonForm, parse_extended_json};
 use crate::wire::json_rows::{NumberForm, RowForm};
+
+/// Bytes of a refused body that are read and thrown away.
+const DISCARDED_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// How long a refused body is read.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Bounds on reading one body.
 #[derive(Debug, Clone)]
@@ -36,6 +42,13 @@ pub struct Bounds {
 pub struct Received {
     pub bytes: Vec<u8>,
     pub part: Part,
+}
+
+impl Received {
+    /// What the body says; a large one is read aside.
+    pub fn parse<T>(&self, parse: impl FnOnce(&[u8]) -> Result<T, Problem>) -> Result<T, Problem> {
+        aside(self.bytes.len(), || parse(&self.bytes))
+    }
 }
 
 /// Reads a JSON body whole, unpacked.
@@ -57,7 +70,13 @@ pub async fn read(request: Request<Incoming>, bounds: &Bounds) -> Result<Receive
     // Known before a byte of it is read.
     let stated = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     let part = bounds.memory.part();
-    let mut receiver = Receiver::new(coding, stated, bounds.bytes_max, part).map_err(refused)?;
+    let mut receiver = match Receiver::new(coding, stated, bounds.bytes_max, part) {
+        Ok(receiver) => receiver,
+        Err(reason) => {
+            tokio::spawn(discard(body));
+            return Err(refused(reason));
+        }
+    };
     let receiving = async {
         while let Some(frame) = body.frame().await {
             let frame =
@@ -68,11 +87,31 @@ pub async fn read(request: Request<Incoming>, bounds: &Bounds) -> Result<Receive
         }
         Ok(())
     };
-    tokio::time::timeout(bounds.timeout, receiving)
+    let received = tokio::time::timeout(bounds.timeout, receiving)
         .await
-        .map_err(|_| invalid("the request's body did not arrive in time"))??;
+        .map_err(|_| invalid("the request's body did not arrive in time"))?;
+    if let Err(problem) = received {
+        tokio::spawn(discard(body));
+        return Err(problem);
+    }
     let (bytes, part) = receiver.finish().map_err(refused)?;
     Ok(Received { bytes, part })
+}
+
+/// Reads on for a while, so that the client sees the answer: closing a connection on which something still arrives
+/// resets it, and takes the answer away.
+async fn discard(mut body: Incoming) {
+    let reading = async {
+        let mut left = DISCARDED_BYTES_MAX;
+        while let Some(Ok(frame)) = body.frame().await {
+            let bytes = frame.data_ref().map_or(0, |data| data.len());
+            match left.checked_sub(bytes) {
+                Some(rest) => left = rest,
+                None => return,
+            }
+        }
+    };
+    let _ = tokio::time::timeout(DISCARD_TIMEOUT, reading).await;
 }
 
 fn too_large(bytes_max: usize) -> Problem {

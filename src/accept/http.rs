@@ -109,7 +109,7 @@ impl Door {
         let mut held = None;
         let receive = async {
             let received = body::read(request, &self.body).await?;
-            let (ask, wanted) = body::query(&received.bytes, store)?;
+            let (ask, wanted) = received.parse(|bytes| body::query(bytes, store))?;
             held = Some(received.part);
             let rows = JsonRows::new(Form {
                 rows: wanted.rows.unwrap_or_default(),
@@ -165,10 +165,10 @@ impl Door {
                 row_bytes_max,
             };
             if store == Store::Mongodb {
-                let (ask, documents) = body::mongodb(&received.bytes)?;
+                let (ask, documents) = received.parse(body::mongodb)?;
                 return Ok((ask, form(NumberForm::Exact, None, documents)));
             }
-            let (ask, wanted) = body::query(&received.bytes, store)?;
+            let (ask, wanted) = received.parse(|bytes| body::query(bytes, store))?;
             if wanted.rows == Some(RowForm::Objects) {
                 return Err(invalid(
                     "the rows of a stream are arrays: leave \"rows\" out, or ask for \"arrays\"",
@@ -199,7 +199,7 @@ impl Door {
         let mut held = None;
         let receive = async {
             let received = body::read(request, &self.body).await?;
-            let (ask, wanted) = body::mongodb(&received.bytes)?;
+            let (ask, wanted) = received.parse(body::mongodb)?;
             form = wanted;
             held = Some(received.part);
             Ok((ask, NoRows))
@@ -265,7 +265,7 @@ impl Door {
         let mut held = None;
         let receive = async {
             let received = body::read(request, &self.body).await?;
-            let ask = parse(&received.bytes)?;
+            let ask = received.parse(parse)?;
             held = Some(received.part);
             Ok((ask, NoRows))
         };
@@ -280,7 +280,10 @@ impl Door {
     }
 
     async fn explain(&self, head: &Head, request: Request<Incoming>) -> Result<Reply, Problem> {
-        let receive = async { body::explain(&body::read(request, &self.body).await?.bytes) };
+        let receive = async {
+            let received = body::read(request, &self.body).await?;
+            received.parse(body::explain)
+        };
         let asked = head.as_request("explain");
         let explained = self.gate.explain(&asked, receive).await?;
         let touches: Vec<_> = explained

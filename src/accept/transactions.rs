@@ -72,7 +72,9 @@ impl Door {
         quota: &mut Option<Quota>,
     ) -> Result<Reply, Problem> {
         let receive = async {
-            let (ask, wanted) = batch(&body::read(request, self.body).await?, store)?;
+            let received = body::read(request, &self.body).await?;
+            let (ask, wanted) = received.parse(|bytes| batch(bytes, store))?;
+            held = Some(received.part);
             Ok((ask, BatchRows::new(self.form(wanted))))
         };
         let asked = head.as_request(BATCH);
@@ -148,8 +150,11 @@ impl Door {
         quota: &mut Option<Quota>,
     ) -> Result<Reply, Problem> {
         let receive = async {
-            let (ask, wanted) = body::query(&body::read(request, self.body).await?, store)?;
-            Ok((within(ask, id), JsonRows::new(self.form(wanted))))
+            let received = body::read(request, &self.body).await?;
+            let (ask, wanted) = received.parse(|bytes| body::query(bytes, store))?;
+            held = Some(received.part);
+            let rows = JsonRows::new(self.form(wanted));
+            Ok((within(ask, id), rows.within(self.body.memory.part())))
         };
         let mut asked = head.as_request("query");
         asked.transaction = Some(id);

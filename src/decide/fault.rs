@@ -183,24 +183,31 @@ impl Faults {
     }
 }
 
+/// Known names that a misspelt one is compared with: a policy of thousands may misspell thousands.
+const NAMES_COMPARED_MAX: usize = 500;
+
 /// The known name that was most probably meant.
 pub(super) fn nearest<'n>(
     written: &str,
     known: impl IntoIterator<Item = &'n str>,
 ) -> Option<&'n str> {
-    known
+    let likely = known
         .into_iter()
-        .map(|name| {
-            let same_letters = name.to_lowercase() == written.to_lowercase();
-            let mistakes = strsim::osa_distance(written, name);
-            (if same_letters { 0 } else { mistakes }, name)
-        })
-        .filter(|(mistakes, name)| {
+        .take(NAMES_COMPARED_MAX)
+        .filter_map(|name| {
             let letters = written.len().max(name.len());
-            *mistakes <= (letters / SUGGESTION_LETTERS_PER_MISTAKE).max(1)
-        })
-        .min()
-        .map(|(_, name)| name)
+            let mistakes_max = (letters / SUGGESTION_LETTERS_PER_MISTAKE).max(1);
+            if written.eq_ignore_ascii_case(name) {
+                return Some((0, name));
+            }
+            // A character is up to four bytes.
+            if written.len().abs_diff(name.len()) > 4 * mistakes_max {
+                return None;
+            }
+            let mistakes = strsim::osa_distance(written, name);
+            (mistakes <= mistakes_max).then_some((mistakes, name))
+        });
+    likely.min().map(|(_, name)| name)
 }
 
 /// "did you mean `x`?", or else the names there are.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Ask, Gate, Rest, Statement, nothing_ran};
+use super::{Ask, Gate, Rest, Statement, aside, nothing_ran};
 use crate::catalogue;
 use crate::classify::{self, Refusal, Session, transaction};
 use crate::decide::Policy;
@@ -67,11 +67,17 @@ impl Gate {
             Ask::Mongodb { document, database } => {
                 let default = policy.default_namespace(Store::Mongodb);
                 let database = database.as_deref().or(default).unwrap_or_default();
-                let classified = classify::mongodb_operation(&document, database, Session::Shared);
+                let classified = aside(document.len(), || {
+                    classify::mongodb_operation(&document, database, Session::Shared)
+                });
                 classified.map_err(Into::into)
             }
             Ask::Redis { commands, atomic } => {
-                classify::redis_operation(commands, atomic, Session::Shared).map_err(Into::into)
+                rest.requests = vec![SqlRequest::default()];
+                let classified = aside(redis_bytes(&commands), || {
+                    classify::redis_operation(commands, atomic, Session::Shared)
+                });
+                classified.map_err(Into::into)
             }
         };
         let operation = classified.map_err(|error| self.not_classified(store, &error, record))?;
@@ -184,4 +190,10 @@ fn sql_operation(store: Store, sql: &Arc<str>, classification: Arc<Classificatio
         classification,
         payload: Payload::Sql(text),
     }
+}
+
+/// About what classifying costs: an empty argument takes its time, too.
+fn redis_bytes(commands: &[Vec<Vec<u8>>]) -> usize {
+    let arguments = commands.iter().flatten();
+    arguments.map(|argument| argument.len() + 16).sum()
 }

@@ -2,8 +2,8 @@
 //!
 //! A row is handed to functions of that row type alone, or of any type: `catalogue` knows the users', and PostgreSQL's
 //! own only compute. But where `x` is a function in FROM that returns no row (`FROM lower('a') x`), its value is handed
-//! over: `x.f` may call any function of one argument. So such a `f` must be a column for certain, or a function that
-//! may be called.
+//! over: `x.f` may call any function of one argument. So such a `f` must not be the name of one of PostgreSQL's own
+//! that may not be called, unless it is a column for certain.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -139,10 +139,10 @@ impl Walker {
     /// Judges what the qualified columns of the text may call.
     pub fn attributes(&mut self) -> Result<()> {
         let notation = std::mem::take(&mut self.notation);
-        notation
-            .calls()
-            .into_iter()
-            .try_for_each(|name| self.attribute(name))
+        // Whether a user's function has such a name, the catalogue knows.
+        let built_in = |name: &&str| functions::class(name).is_some();
+        let mut called = notation.calls().into_iter().filter(built_in);
+        called.try_for_each(|name| self.attribute(name))
     }
 }
 

@@ -48,6 +48,9 @@ pub(super) fn load_fault(
     Ok(Exit::Usage)
 }
 
+/// Faults that are drawn; the others are a line each.
+const FAULTS_DRAWN_MAX: usize = 50;
+
 /// Shows faults with their lines and carets.
 pub(super) fn faults(faults: &[Fault], errors: &mut impl Write) -> io::Result<()> {
     let theme = if io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
@@ -56,7 +59,8 @@ pub(super) fn faults(faults: &[Fault], errors: &mut impl Write) -> io::Result<()
         GraphicalTheme::unicode_nocolor()
     };
     let handler = GraphicalReportHandler::new_themed(theme).with_width(REPORT_COLUMNS);
-    for fault in faults {
+    let (drawn, listed) = faults.split_at(faults.len().min(FAULTS_DRAWN_MAX));
+    for fault in drawn {
         let mut text = String::new();
         // A fault that cannot be drawn is still told.
         if handler.render_report(&mut text, fault).is_err() {
@@ -64,6 +68,10 @@ pub(super) fn faults(faults: &[Fault], errors: &mut impl Write) -> io::Result<()
         }
         writeln!(errors, "{}", text.trim_end())?;
         writeln!(errors)?;
+    }
+    for fault in listed {
+        let help = fault.help.as_deref().unwrap_or_default();
+        writeln!(errors, "{}: {} {help}", fault.place, fault.message)?;
     }
     Ok(())
 }

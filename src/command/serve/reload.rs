@@ -21,6 +21,9 @@ use crate::record::health::Rejected;
 /// Pause between two looks at the files: a change is in force after two or three of them.
 pub const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
+/// Faults that the log tells.
+const FAULTS_LOGGED_MAX: usize = 50;
+
 /// Places of faults that health shows.
 const PLACES_MAX: usize = 8;
 
@@ -55,14 +58,13 @@ pub async fn watch(gate: Arc<Gate>, config: Config) {
 /// Puts a policy in force, or says why not.
 async fn take(gate: &Gate, config: &Config, text: Result<PolicyText, LoadFault>) {
     let in_force = gate.policy.load_full();
-    let compiled = match text {
-        // A large policy takes a while to compile, and requests do not wait for it.
-        Ok(text) => tokio::task::spawn_blocking(move || text.compile())
-            .await
-            .unwrap_or_else(|_| Err(LoadFault::NoFile(config.policy.clone()))),
-        Err(fault) => Err(fault),
-    };
-    let outcome = compiled.map_err(|fault| (fault.to_string(), places(&fault, &config.policy)));
+    let path = config.policy.clone();
+    let told = move |fault: LoadFault| (shortened(&fault), places(&fault, &path));
+    // A large policy takes a while to compile, and its faults to tell; requests do not wait for it.
+    let compiling =
+        tokio::task::spawn_blocking(move || text.and_then(PolicyText::compile).map_err(told));
+    let failed = |_| Err(("the compiler failed on it".to_owned(), Vec::new()));
+    let outcome = compiling.await.unwrap_or_else(failed);
     let outcome = outcome.and_then(|policy| {
         super::agree(&policy, &config.stores)
             .and_then(|()| same_schema(&in_force, &policy))
@@ -92,6 +94,19 @@ async fn take(gate: &Gate, config: &Config, text: Result<PolicyText, LoadFault>)
             );
         }
     }
+}
+
+/// The first faults, a line each; `bulkhead policy check` tells all.
+fn shortened(fault: &LoadFault) -> String {
+    let all = fault.to_string();
+    let mut lines = all.lines();
+    let mut some: Vec<&str> = lines.by_ref().take(FAULTS_LOGGED_MAX).collect();
+    let more = lines.count();
+    let rest = format!("and {more} more");
+    if more > 0 {
+        some.push(&rest);
+    }
+    some.join("\n")
 }
 
 /// Connections have their search path from the policy that they were opened under.

@@ -131,12 +131,19 @@ impl Mongodb {
             .database(&database.unwrap_or("enterprise_db".into()));
         match database.run_raw_command(command).await {
             Ok(_) => Outcome::Succeeded,
-            Err(error) => match error.kind.as_ref() {
-                mongodb::error::ErrorKind::Command(command) if command.code == UNAUTHORIZED => {
-                    Outcome::Refused(command.message.clone())
+            Err(error) => {
+                let mongodb::error::ErrorKind::Command(command) = error.kind.as_ref() else {
+                    return Outcome::Failed(error.to_string());
+                };
+                match command.code {
+                    // Nobody but another server may, whatever its roles.
+                    UNAUTHORIZED if command.message.contains("command { _") => {
+                        Outcome::NotHere("it is for the servers among themselves".into())
+                    }
+                    UNAUTHORIZED => Outcome::Refused(command.message.clone()),
+                    _ => Outcome::Failed(error.to_string()),
                 }
-                _ => Outcome::Failed(error.to_string()),
-            },
+            }
         }
     }
 

@@ -6,10 +6,10 @@ use crate::reply::SinkError;
 #[tokio::test]
 async fn a_change_and_its_audit_row_commit_together_or_not_at_all() {
     let rig = Rig::new(2);
-    rig.change("DROP TABLE IF EXISTS pair").await;
-    rig.change("CREATE TABLE pair (id int PRIMARY KEY, other int REFERENCES pair DEFERRABLE INITIALLY DEFERRED)").await;
+    rig.change("DROP TABLE IF EXISTS twins").await;
+    rig.change("CREATE TABLE twins (id int PRIMARY KEY, other int REFERENCES twins DEFERRABLE INITIALLY DEFERRED)").await;
     let tag = format!("/* {:?} */", std::time::SystemTime::now());
-    let insert = format!("INSERT INTO pair VALUES ($1) RETURNING id {tag}");
+    let insert = format!("INSERT INTO twins VALUES ($1) RETURNING id {tag}");
 
     let (kept, summary) = rig.run(CHANGE, &insert, &["7"]).await.unwrap();
     assert_eq!(
@@ -30,7 +30,7 @@ async fn a_change_and_its_audit_row_commit_together_or_not_at_all() {
     assert_eq!(rig.audited(&insert).await, "BigInt(1)");
 
     // The commit fails.
-    let deferred = format!("INSERT INTO pair VALUES (8, 99) {tag}");
+    let deferred = format!("INSERT INTO twins VALUES (8, 99) {tag}");
     let error = rig.run(CHANGE, &deferred, &[]).await.unwrap_err();
     assert!(
         matches!(&error, Error::Server { sqlstate: Some(state), .. } if state == "23503"),
