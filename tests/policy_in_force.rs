@@ -149,6 +149,20 @@ async fn a_swap_under_load_is_whole() {
         policy["digest"] != before && policy["refused"].is_null()
     })
     .await;
+
+    let digest = health(&sidecar).await["policy"]["digest"].clone();
+    let object = format!("policy:{}", digest.as_str().unwrap());
+    eventually("the audit tells which policy is in force", || async {
+        let body = json!({
+            "sql": "SELECT count(*) AS n FROM audit_logs WHERE action = 'policy.reload' AND objects[1] = $1",
+            "params": [object],
+        });
+        let headers = [("x-api-key", dev.admin_key.clone())];
+        let url = format!("{}/v1/postgres/query", dev.http);
+        let reply = send(Method::POST, &url, &headers, Some(body.to_string())).await;
+        reply.body["rows"][0]["n"] != "0"
+    })
+    .await;
 }
 
 /// As [`eventually`], with a finer step, for what is measured.

@@ -175,6 +175,8 @@ async fn assemble(config: &Config) -> Result<(Arc<Gate>, Writer), Failure> {
         audit,
         requests: config.record.clone().map(Requests::start),
     };
+    gate.audit
+        .policy("policy.load", gate.policy.load().digest());
     grants::begin(&gate, config);
     Ok((Arc::new(gate), writer))
 }

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio_postgres::types::ToSql;
 
@@ -26,7 +27,7 @@ const INSERT: &str = "INSERT INTO audit_logs
     (occurred_at, user_id, key_id, role, action, resource_type, store, objects, decision, code, request_id)
     SELECT to_timestamp(e.at), e.user_id, e.key_id, e.role, e.action, e.kind, e.store,
         CASE WHEN e.objects = '' THEN '{}' ELSE string_to_array(e.objects, chr(31)) END,
-        CASE e.kind WHEN 'shadow' THEN 'allow' ELSE 'deny' END, e.code, e.request_id
+        CASE WHEN e.kind IN ('shadow', 'policy') THEN 'allow' ELSE 'deny' END, nullif(e.code, ''), e.request_id
     FROM unnest($1::float8[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
         $8::text[], $9::text[], $10::text[])
         AS e(at, user_id, key_id, role, action, store, objects, kind, code, request_id)";
@@ -34,7 +35,7 @@ const INSERT: &str = "INSERT INTO audit_logs
 /// Separates the objects of one event inside a text array's element (ASCII unit separator).
 const OBJECT_SEPARATOR: &str = "\u{1f}";
 
-/// One refusal, or one that shadow mode let through. Holds no value of a statement.
+/// One refusal, one that shadow mode let through, or a policy that took effect. Holds no value of a statement.
 #[derive(Debug, Clone, Default)]
 pub struct Refused {
     /// Seconds since the Unix epoch.
@@ -46,7 +47,7 @@ pub struct Refused {
     pub action: &'static str,
     pub store: Option<&'static str>,
     pub objects: Vec<String>,
-    /// `request`, or `shadow` where it was let through.
+    /// `request`, `shadow` where it was let through, or `policy`.
     pub kind: &'static str,
     pub code: &'static str,
     pub request_id: String,
@@ -81,8 +82,23 @@ pub fn queue(system: Arc<System>, metrics: Arc<Metrics>) -> (Audit, Writer) {
 }
 
 impl Audit {
+    /// Notes the policy that decides from now on, by its digest.
+    pub fn policy(&self, action: &'static str, digest: &str) {
+        self.note(Refused {
+            at: Timestamp::now().as_microsecond() as f64 / 1e6,
+            action,
+            objects: vec![format!("policy:{digest}")],
+            kind: "policy",
+            ..Refused::default()
+        });
+    }
+
     /// Notes a refusal without waiting.
     pub fn refused(&self, event: Refused) {
+        self.note(event);
+    }
+
+    fn note(&self, event: Refused) {
         match self.queue.try_send(event) {
             Ok(()) => self.metrics.audit_queued.inc(),
             Err(error) => {
