@@ -160,7 +160,7 @@ async fn a_swap_under_load_is_whole() {
         let headers = [("x-api-key", dev.admin_key.clone())];
         let url = format!("{}/v1/postgres/query", dev.http);
         let reply = send(Method::POST, &url, &headers, Some(body.to_string())).await;
-        reply.body["rows"][0]["n"] != "0"
+        reply.body["rows"][0]["n"].as_str().is_some_and(|n| n != "0")
     })
     .await;
 }
