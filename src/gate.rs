@@ -6,6 +6,7 @@
 mod aside;
 mod ask;
 mod classify;
+mod withhold;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -333,6 +334,8 @@ impl Gate {
         if let Some(rows_max) = bounds.rows_max {
             sink.limit_rows(rows_max);
         }
+        let hides = tickets.iter().any(|ticket| ticket.permit().hides());
+        let audit = |ticket| audit_row(ticket, record.request_id);
         let extra = Extra {
             place: rest.place,
             sql: rest.requests,
@@ -342,13 +345,19 @@ impl Gate {
         // A change of the schema comes alone.
         let running = self.catalogues.while_running(store, &classification);
         let began = Instant::now();
-        let answer = self.stores.execute(tickets, extra).await;
+        let mut answer = self.stores.execute(tickets, extra).await;
         drop(running);
         let took = began.elapsed();
         record.executed(took);
         self.metrics.observe_query(store, took);
+        if let (true, Ok(Answer::Mongodb(reply))) = (hides, &mut answer) {
+            withhold::from_reply(reply);
+        }
         answer.map_err(|error| {
-            let problem = record.cause(&error);
+            let mut problem = record.cause(&error);
+            if hides {
+                withhold::from_problem(&mut problem);
+            }
             self.metrics.count_store_error(store, problem.code);
             if problem.code == Code::StoreUnavailable {
                 self.health.down(store);

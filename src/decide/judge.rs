@@ -269,11 +269,30 @@ impl super::Policy {
             }
         }
         let may_pass = refused.iter().all(|(touch, why)| match why {
+            _ if is_system_table(asked.store, &touch.object) => false,
             Why::Denied | Why::DeniedBy(_) => true,
             Why::WrongStore(_) => false,
             Why::Unknown { .. } => is_among_listed(objects, &touch.object),
         });
         (Refusal(problem), may_pass)
+    }
+}
+
+/// The tables by which the sidecar itself decides and tells: who may change them may be anybody.
+const SYSTEM_TABLES: [&str; 5] = [
+    "api_keys",
+    "oauth2_tokens",
+    "audit_logs",
+    "rate_limit_overrides",
+    "refinery_schema_history",
+];
+
+fn is_system_table(store: Store, object: &Object) -> bool {
+    match object {
+        Object::Named { name, .. } => {
+            store == Store::Postgres && SYSTEM_TABLES.contains(&name.as_str())
+        }
+        Object::Key(_) | Object::Keys(_) => false,
     }
 }
 

@@ -133,6 +133,7 @@ impl Policy {
             payload,
             bounds,
             shadow,
+            hides,
         } = self.keep(&allowed, caller, &operation, circumstances)?;
         let (role, rule) = (Arc::clone(allowed.role), allowed.rule);
         if let Some(payload) = payload {
@@ -145,6 +146,7 @@ impl Policy {
             rule,
             bounds,
             shadow,
+            hides,
         })
     }
 
@@ -257,9 +259,16 @@ pub struct Permit {
     rule: Option<roles::GrantIndex>,
     bounds: Bounds,
     shadow: Option<Shadow>,
+    hides: bool,
 }
 
 impl Permit {
+    /// Whether something that is touched has columns or rows that the caller may not see: the server's own words about
+    /// it may show them.
+    pub const fn hides(&self) -> bool {
+        self.hides
+    }
+
     pub fn operation(&self) -> &Operation {
         &self.operation
     }
@@ -307,6 +316,7 @@ impl Permit {
             caller,
             rule: None,
             bounds: Bounds::default(),
+            hides: false,
             shadow: None,
         }
     }

@@ -195,6 +195,9 @@ async fn shadow_mode_records_and_lets_through() {
         ("mysql", "SELECT id FROM api_keys", 403),
         ("mysql", "SELECT user FROM mysql.user", 403),
         ("mysql", "SELECT SLEEP(1)", 403),
+        ("postgres", "SELECT id FROM api_keys", 403),
+        ("postgres", "UPDATE api_keys SET role = 'admin'", 403),
+        ("postgres", "DELETE FROM public.audit_logs", 403),
     ] {
         let reply = sql(&sidecar, &dev.admin_key, store, text, json!([])).await;
         assert_eq!(reply.status, status, "{text}: {}", reply.text);
@@ -211,4 +214,28 @@ async fn shadow_mode_records_and_lets_through() {
         ]
     })
     .await;
+}
+
+/// What a server says of a value that collides may be the value.
+#[tokio::test]
+async fn the_servers_words_about_hidden_columns_are_withheld() {
+    let dev = Dev::start();
+    let (sidecar, _folder) = sidecar(&dev).await;
+    let event = json!({"command": {"insert": "event_store", "documents": [{"_id": "taken", "owner": "app"}]}});
+    let first = sidecar.post(&dev.app, "/v1/mongodb/command", &event).await;
+    assert_eq!(first.body["n"], 1, "{}", first.text);
+    let again = sidecar.post(&dev.app, "/v1/mongodb/command", &event).await;
+    assert_eq!(
+        again.body["writeErrors"][0]["code"], 11000,
+        "{}",
+        again.text
+    );
+    assert!(!again.text.contains("taken"), "{}", again.text);
+
+    let insert =
+        "INSERT INTO sessions (id, user_id, expires_at) VALUES ('taken', 'app', '2099-01-01')";
+    let first = sql(&sidecar, &dev.app, "postgres", insert, json!([])).await;
+    let again = sql(&sidecar, &dev.app, "postgres", insert, json!([])).await;
+    assert_eq!((first.status, again.status), (200, 409), "{}", first.text);
+    assert!(!again.text.contains("duplicate key"), "{}", again.text);
 }

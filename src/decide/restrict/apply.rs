@@ -72,6 +72,8 @@ pub(in crate::decide) struct Kept {
     pub(in crate::decide) payload: Option<Payload>,
     pub(in crate::decide) bounds: Bounds,
     pub(in crate::decide) shadow: Option<Shadow>,
+    /// Whether something that is touched has columns or rows that the caller may not see.
+    pub(in crate::decide) hides: bool,
 }
 
 /// What the grants on the objects that a statement touches demand.
@@ -94,6 +96,7 @@ impl Policy {
             payload: None,
             bounds: allowed.role.bounds(),
             shadow,
+            hides: false,
         };
         let is_shadow = match allowed.role.mode() {
             Mode::Enforce => false,
@@ -114,7 +117,10 @@ impl Policy {
         let restrictions = self.restrictions(caller, operation.store, demanded.tables);
         let restricted = rewritten(&restrictions, operation, circumstances);
         match (restricted, is_shadow) {
-            (Ok(payload), false) => kept.payload = payload,
+            (Ok(payload), false) => {
+                kept.payload = payload;
+                kept.hides = true;
+            }
             (Err(forbidden), false) => return Err(refusal(forbidden)),
             (Ok(None), true) => {}
             (Ok(Some(_)), true) => kept.shadow = kept.shadow.or(Some(Shadow::Restricted)),
