@@ -18,7 +18,6 @@ use serde_json::value::RawValue;
 use crate::authenticate::{Authenticator, Principal};
 use crate::catalogue::watch::Catalogues;
 use crate::classify::cache::Classifications;
-use crate::classify::{self, Refusal, Session};
 use crate::decide::restrict::Circumstances;
 use crate::decide::{Permit, Policy};
 use crate::error::{Code, Problem};
@@ -103,13 +102,12 @@ impl Gate {
         let caller = self.authenticate(request.key, record).await?;
         let (ask, mut sink) = receive.await?;
         let policy = self.policy.load_full();
-        let (operation, rest) = self.classify(ask, &policy, record).await?;
-        let params = &rest.params;
-        let permit = self
-            .decide(&policy, &caller, operation, params, record)
+        let (operations, rest) = self.classify(ask, &policy, record).await?;
+        let permits = self
+            .decide(&policy, &caller, operations, &rest, record)
             .await?;
-        let ticket = self.admit(permit, record).await?;
-        let answer = self.execute(ticket, rest, &mut sink, record).await?;
+        let tickets = self.admit(permits, record).await?;
+        let answer = self.execute(tickets, rest, &mut sink, record).await?;
         Ok((answer, sink))
     }
 
@@ -136,7 +134,7 @@ impl Gate {
         let ask = receive.await?;
         record.store = Some(ask.store());
         let policy = self.policy.load_full();
-        let (operation, rest) = match self.classify(ask, &policy, record).await {
+        let (operations, rest) = match self.classify(ask, &policy, record).await {
             Ok(classified) => classified,
             Err(problem) => {
                 return Ok(Explanation {
@@ -145,13 +143,14 @@ impl Gate {
                 });
             }
         };
-        let named = Arc::clone(&operation.classification);
-        let permit = self
-            .decide(&policy, &caller, operation, &rest.params, record)
+        let named = operations
+            .first()
+            .map(|one| Arc::clone(&one.classification));
+        let permits = self
+            .decide(&policy, &caller, operations, &rest, record)
             .await;
-        let reached = permit
-            .as_ref()
-            .map(|permit| &permit.operation().classification);
+        let reached = permits.as_ref().ok().and_then(|permits| permits.first());
+        let reached = reached.map(|permit| Arc::clone(&permit.operation().classification));
         Ok(Explanation {
             classification: reached.or(named),
             refused: permits.err(),
@@ -234,6 +233,35 @@ impl Gate {
         &self,
         policy: &Policy,
         caller: &Arc<Principal>,
+        operations: Vec<Operation>,
+        rest: &Rest,
+        record: &mut Record<'_>,
+    ) -> Result<Vec<Permit>, Problem> {
+        let is_batch = record.is_batch();
+        let mut permits = Vec::with_capacity(operations.len());
+        for (index, operation) in operations.into_iter().enumerate() {
+            let request = rest.requests.get(index);
+            let parameters = request.map_or(&[][..], |request| request.params.as_slice());
+            let permit = self
+                .decide_one(policy, caller, operation, parameters, record)
+                .await;
+            permits.push(permit.map_err(|problem| {
+                if is_batch {
+                    nothing_ran(problem, index)
+                } else {
+                    problem
+                }
+            })?);
+        }
+        record.decided(&self.metrics);
+        Ok(permits)
+    }
+
+    /// Judges one operation, counts the decision and notes it for a replay.
+    async fn decide_one(
+        &self,
+        policy: &Policy,
+        caller: &Arc<Principal>,
         operation: Operation,
         parameters: &[Box<RawValue>],
         record: &mut Record<'_>,
@@ -243,7 +271,19 @@ impl Gate {
             .requests
             .as_ref()
             .map(|_| Arc::clone(&operation.classification));
-        let permit = self.decide_all(policy, caller, operation, record).await;
+        let permit = self
+            .decide_all(policy, caller, operation, parameters, record)
+            .await;
+        match &permit {
+            Ok(permit) => match permit.shadow() {
+                None => self.metrics.count_decision(store, None),
+                Some(spared) => {
+                    self.metrics.count_shadow(store, spared.code());
+                    record.shadow = Some(spared.clone());
+                }
+            },
+            Err(problem) => self.metrics.count_decision(store, Some(problem.code)),
+        }
         if let (Some(requests), Some(named)) = (&self.requests, named) {
             // What it was decided by: what it names, and where it was allowed, what that reaches, too.
             let reached = permit
@@ -254,10 +294,7 @@ impl Gate {
             let line = Recorded::of(&caller.role, store, whole, refused, policy.digest());
             line.into_iter().for_each(|line| requests.note(line));
         }
-        self.metrics
-            .count_decision(store, permit.as_ref().err().map(|problem| problem.code));
-        record.decided(&self.metrics);
-        Ok(permits)
+        permit
     }
 
     /// Finds out what lies behind the names of a command that is allowed so far (MongoDB's views), and then asks
@@ -321,18 +358,25 @@ impl Gate {
 
     async fn execute(
         &self,
-        ticket: Ticket,
-        mut rest: SqlRequest,
+        tickets: Vec<Ticket>,
+        mut rest: Rest,
         sink: &mut dyn RowSink,
         record: &mut Record<'_>,
     ) -> Result<Answer, Problem> {
-        let store = ticket.permit().operation().store;
-        let bounds = ticket.permit().bounds();
-        if let Some(allowed_ms) = bounds.timeout_ms {
-            rest.timeout_ms = Some(rest.timeout_ms.unwrap_or(allowed_ms).min(allowed_ms));
-        }
-        if let Some(rows_max) = bounds.rows_max {
-            sink.limit_rows(rows_max);
+        let Some(first) = tickets.first().map(|ticket| ticket.permit().operation()) else {
+            return Err(Problem::new(Code::RequestInvalid, "there is no statement"));
+        };
+        let store = first.store;
+        let classification = Arc::clone(&first.classification);
+        sink.admitted(record.quota.as_ref());
+        for (index, ticket) in tickets.iter().enumerate() {
+            let bounds = ticket.permit().bounds();
+            if let Some(allowed_ms) = bounds.timeout_ms {
+                rest.limit_time(index, allowed_ms);
+            }
+            if let Some(rows_max) = bounds.rows_max {
+                sink.limit_rows(rows_max);
+            }
         }
         let hides = tickets.iter().any(|ticket| ticket.permit().hides());
         let audit = |ticket| audit_row(ticket, record.request_id);

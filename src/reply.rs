@@ -73,6 +73,28 @@ pub type Gone = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// A sink that hands rows on while they come may be full: an executor asks [`room`] before each row, and
 /// fetches rows through [`unless_waiting`], so that what was taken goes out while the server is at work.
 pub trait RowSink: Send {
+    /// The request was admitted; what is left of the caller's rate limit.
+    fn admitted(&mut self, _quota: Option<&Quota>) {}
+    /// For a sink whose reader may leave before the end: when it has.
+    fn gone(&self) -> Option<Gone> {
+        None
+    }
+    /// Whether another row may come. A sink that keeps the whole result always has room.
+    fn poll_room(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), SinkError>> {
+        Poll::Ready(Ok(()))
+    }
+    /// Hands on what was taken so far.
+    fn poll_flush(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), SinkError>> {
+        Poll::Ready(Ok(()))
+    }
+    /// Whether [`Self::document`] may be called.
+    fn takes_documents(&self) -> bool {
+        false
+    }
+    /// A row that is one document (BSON bytes), of a store that has no columns.
+    fn document(&mut self, _bson: &[u8]) -> Result<(), SinkError> {
+        Err(SinkError::NoDocuments)
+    }
     /// Takes no more rows than this, nor than it would otherwise: the policy says so.
     fn limit_rows(&mut self, rows_max: u64);
     fn columns(&mut self, columns: &[Column]) -> Result<(), SinkError>;

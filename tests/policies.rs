@@ -64,7 +64,7 @@ fn a_failed_case_is_shown_with_its_place() {
         "expected deny, got allow\n",
         "p.test.toml:7: FAILED two\n",
         "expected deny (policy.denied), got deny (policy.wrong_store)\n",
-        "0 passed, 2 failed\n",
+        "0 passed, 2 failed; ",
     ] {
         assert!(output.contains(expected), "{expected} is not in {output}");
     }
@@ -294,4 +294,122 @@ fn a_refused_policy_shows_every_fault_with_a_caret() {
     assert_eq!((outcome, &report["valid"]), (Exit::Usage, &false.into()));
     let (outcome, ..) = policy(&["explain", "--policy", path, "--batch"], "");
     assert_eq!(outcome, Exit::Usage);
+}
+
+/// Two policies that differ in each way.
+const OLD: &str = "version = 1\n[stores.mysql]\ndatabase = 'd'\ntables = ['a', 'b']\n[stores.redis]\nkeys = ['k:*']\n\
+    [rate_limits.l]\nrequests = 1\nper = '1s'\n\
+    [roles.app]\nrate_limit = 'l'\n[[roles.app.grants]]\nstore = 'mysql'\ntables = ['a']\nactions = ['select', 'update']\n\
+    [roles.gone]\n[[roles.gone.grants]]\nstore = 'redis'\nkeys = ['*']\nactions = ['read']\n";
+const NEW: &str = "version = 1\n[stores.mysql]\ndatabase = 'd'\ntables = ['a', 'b', 'c']\nfunctions = ['f']\n[stores.redis]\nkeys = ['k:*']\n\
+    [roles.app]\n[[roles.app.grants]]\nstore = 'mysql'\ntables = ['a', 'c']\nactions = ['select']\ndeny_columns = ['secret']\n\
+    [[roles.app.deny]]\nstore = 'mysql'\ntables = ['b']\n";
+
+#[test]
+fn a_difference_is_told_by_role_object_and_action() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (old, new) = (path("old.toml", OLD), path("new.toml", NEW));
+    let (outcome, output, errors) = policy(&["diff", &old, &old], "");
+    assert_eq!((outcome, errors.as_str()), (Exit::Done, ""), "{output}");
+    let (outcome, output, _) = policy(&["diff", &old, &new], "");
+    assert_eq!(outcome, Exit::No);
+    for expected in [
+        "  + mysql c: lives here\n",
+        "  + mysql f: may be called\n",
+        "  + mysql c: select\n",
+        "  - mysql a: update\n",
+        "  ~ mysql a: select of every column but secret, before every column\n",
+        "  ~ rate limit: no rate limit, before 1 requests in 1000 ms",
+        "  ~ mysql b: now: deny select insert update delete ddl\n",
+        "role gone\n",
+        "  - the role itself: removed\n",
+        "  - redis k:*: read\n",
+    ] {
+        assert!(output.contains(expected), "{expected} is not in {output}");
+    }
+    let lines = concat!(
+        r#"{"role":"app","store":"mysql","touches":[{"action":"update","name":"a"}],"decision":"allow","policy":"d"}"#,
+        "\n",
+        r#"{"role":"app","store":"mysql","touches":[{"action":"select","name":"a"}],"decision":"allow","policy":"d"}"#,
+        "\n",
+        r#"{"role":"app","store":"mysql","touches":[{"action":"update","name":"a"}],"decision":"allow","policy":"d"}"#,
+        "\n",
+        r#"{"role":"app","store":"mysql","touches":[{"action":"select","name":"c"}],"decision":"policy.unknown_object","policy":"d"}"#,
+        "\n",
+    );
+    let recorded = path("requests.jsonl", lines);
+    let (outcome, output, _) = policy(&["diff", &old, &new, "--replay", &recorded], "");
+    assert_eq!(outcome, Exit::No);
+    for expected in [
+        "- 2 recorded: role app in mysql, update:a: allow before, policy.denied after\n",
+        "+ 1 recorded: role app in mysql, select:c: policy.unknown_object before, allow after\n",
+    ] {
+        assert!(output.contains(expected), "{expected} is not in {output}");
+    }
+    let (_, output, _) = policy(
+        &[
+            "diff", &old, &new, "--replay", &recorded, "--format", "json",
+        ],
+        "",
+    );
+    let answer: serde_json::Value = serde_json::from_str(&output).unwrap();
+    assert_eq!(answer["requests"].as_array().unwrap().len(), 2, "{answer}");
+    let (outcome, _, errors) = policy(&["diff", &old, &new, "--replay", &old], "");
+    assert_eq!(outcome, Exit::Usage);
+    assert!(errors.contains("old.toml:1: "), "{errors}");
+}
+
+#[test]
+fn an_unknown_role_is_told_the_roles() {
+    let (outcome, output, _) = policy(
+        &[
+            "explain", "--policy", DEFAULT, "--role", "ap", "--store", "mysql", "SELECT 1",
+        ],
+        "",
+    );
+    assert_eq!(outcome, Exit::No);
+    assert!(
+        output.contains("roles of this policy\n  admin, app\n"),
+        "{output}"
+    );
+}
+
+#[test]
+fn grants_without_a_case_are_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("p.toml");
+    std::fs::write(&path, OLD).unwrap();
+    let case =
+        "[[case]]\nrole = 'app'\nstore = 'mysql'\nrequest = 'SELECT 1 FROM a'\nexpect = 'allow'\n";
+    std::fs::write(directory.path().join("p.test.toml"), case).unwrap();
+    let (outcome, output, _) = policy(&["test", path.to_str().unwrap()], "");
+    assert_eq!(outcome, Exit::Done);
+    for expected in [
+        "role app may update a in mysql\n",
+        "role gone may read * in redis\n",
+        "1 passed, 0 failed; 1 of 3 grants of an action are exercised\n",
+    ] {
+        assert!(output.contains(expected), "{expected} is not in {output}");
+    }
+}
+
+#[test]
+fn examples_name_the_schema() {
+    let directory = Path::new(DEFAULT).parent().unwrap();
+    for name in ["default.toml", "teams.toml", "analyst.toml"] {
+        let text = std::fs::read_to_string(directory.join(name)).unwrap();
+        assert!(
+            text.starts_with("#:schema ./policy.schema.json\n"),
+            "{name}"
+        );
+    }
+    let (outcome, output, _) = policy(&["schema"], "");
+    assert_eq!(outcome, Exit::Done);
+    let file = std::fs::read_to_string(directory.join("policy.schema.json")).unwrap();
+    assert_eq!(output, file);
 }

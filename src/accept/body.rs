@@ -171,7 +171,6 @@ fn shared_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<str>, D
 #[derive(Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Rows {
-    #[default]
     Objects,
     Arrays,
 }
@@ -194,12 +193,12 @@ pub struct RowsWanted {
 }
 
 impl RowsWanted {
-    pub(super) fn of(rows: &Rows, numbers: &Numbers, rows_max: Option<u64>) -> Self {
+    pub(super) fn of(rows: Option<&Rows>, numbers: &Numbers, rows_max: Option<u64>) -> Self {
         Self {
-            rows: match rows {
+            rows: rows.map(|rows| match rows {
                 Rows::Objects => RowForm::Objects,
                 Rows::Arrays => RowForm::Arrays,
-            },
+            }),
             numbers: match numbers {
                 Numbers::Exact => NumberForm::Exact,
                 Numbers::Native => NumberForm::Native,
@@ -211,8 +210,8 @@ impl RowsWanted {
 
 /// `POST /v1/{postgres,mysql}/query`.
 pub fn query(body: &[u8], store: Store) -> Result<(Ask, RowsWanted), Problem> {
-    let body: QueryBody = parse(body)?;
-    let wanted = RowsWanted::of(&body.rows, &body.numbers, body.max_rows);
+    let body: QueryBody = members(body)?;
+    let wanted = RowsWanted::of(body.rows.as_ref(), &body.numbers, body.max_rows);
     let ask = Ask::Sql {
         store,
         sql: body.sql,
@@ -362,7 +361,16 @@ pub fn explain(body: &[u8]) -> Result<Ask, Problem> {
     }
 }
 
-pub(super) fn parse<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, Problem> {
+/// An object's members. A list in their order, which `serde` takes for one too, is not the interface.
+pub(super) fn members<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, Problem> {
+    let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
+    if first == Some(&b'[') {
+        return Err(invalid("the body is an array: send an object"));
+    }
+    parse(body)
+}
+
+fn parse<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, Problem> {
     serde_json::from_slice(body)
         .map_err(|error| invalid(format!("the body is not as expected: {error}")))
 }

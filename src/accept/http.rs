@@ -51,7 +51,7 @@ pub struct Door {
 
 /// What the caller's headers say, kept while the body is read.
 pub(super) struct Head {
-    request_id: String,
+    pub(super) request_id: String,
     traceparent: Option<HeaderValue>,
     key: Option<String>,
     /// Why it cannot be said which key was meant: something on the way may have judged by another.
@@ -66,9 +66,13 @@ impl Door {
         let accepted = Coding::accepted(request.headers());
         let send_timeout = self.send_timeout;
         let mut quota = None;
-        let reply = match routes::find(request.method(), request.uri().path()) {
-            Ok(route) => self.route(route, request, head, &mut quota).await,
-            Err(problem) => Err(problem),
+        let reply = match (
+            routes::find(request.method(), request.uri().path()),
+            head.ambiguous,
+        ) {
+            (Ok(route), None) => self.route(route, request, head, &mut quota).await,
+            (Err(problem), _) => Err(problem),
+            (Ok(_), Some(reason)) => Err(invalid(reason)),
         };
         let mut reply = reply.unwrap_or_else(|problem| respond::problem(&problem, &id));
         respond::pack(&mut reply, accepted);
@@ -84,15 +88,18 @@ impl Door {
         quota: &mut Option<Quota>,
     ) -> Result<Reply, Problem> {
         match route {
-            Route::Query(store) => self.query(head, store, request, quota).await,
-            Route::Batch(store) => Box::pin(self.batch(head, store, request, quota)).await,
-            Route::Transactions(store) => Box::pin(self.begin(head, store, request, quota)).await,
-            Route::Transaction(going) => Box::pin(self.go_on(head, going, request, quota)).await,
-            Route::MongodbCommand => self.mongodb(head, request, quota).await,
-            Route::RedisCommand => self.redis_command(head, request, quota).await,
-            Route::RedisPipeline => self.redis_pipeline(head, request, quota).await,
-            Route::Explain => self.explain(head, request).await,
-            Route::Whoami => self.whoami(head).await,
+            Route::Query(_) | Route::MongodbCommand if wants_stream(request.headers()) => {
+                Box::pin(self.stream(head, route, request, quota)).await
+            }
+            Route::Query(store) => self.query(&head, store, request, quota).await,
+            Route::Batch(store) => Box::pin(self.batch(&head, store, request, quota)).await,
+            Route::Transactions(store) => Box::pin(self.begin(&head, store, request, quota)).await,
+            Route::Transaction(going) => Box::pin(self.go_on(&head, going, request, quota)).await,
+            Route::MongodbCommand => self.mongodb(&head, request, quota).await,
+            Route::RedisCommand => self.redis_command(&head, request, quota).await,
+            Route::RedisPipeline => self.redis_pipeline(&head, request, quota).await,
+            Route::Explain => self.explain(&head, request).await,
+            Route::Whoami => self.whoami(&head).await,
             Route::Health => Ok(admin::health(&self.gate)),
             Route::Livez => Ok(admin::livez()),
             Route::Readyz => Ok(admin::readyz(&self.gate)),
@@ -146,7 +153,10 @@ impl Door {
         let (store, action) = match route {
             Route::Query(store) => (store, "query"),
             Route::MongodbCommand => (Store::Mongodb, "command"),
-            Route::RedisCommand
+            Route::Batch(_)
+            | Route::Transactions(_)
+            | Route::Transaction(_)
+            | Route::RedisCommand
             | Route::RedisPipeline
             | Route::Explain
             | Route::Whoami
@@ -220,7 +230,7 @@ impl Door {
     }
 
     /// A reply that was made in one piece, within what all replies may hold together.
-    fn bounded(&self, body: Vec<u8>) -> Result<Reply, Problem> {
+    pub(super) fn bounded(&self, body: Vec<u8>) -> Result<Reply, Problem> {
         let mut part = self.body.memory.part();
         let held = part.cover(body.len());
         held.map_err(Exhausted::problem)?;

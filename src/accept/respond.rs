@@ -81,6 +81,13 @@ pub fn problem_object(problem: &Problem, request_id: &str) -> Map<String, Value>
     if let Some(transaction) = problem.transaction {
         put("transaction", transaction.as_str().into());
     }
+    body
+}
+
+/// The public face of an error.
+pub fn problem(problem: &Problem, request_id: &str) -> Reply {
+    let body = problem_object(problem, request_id);
+    let code = problem.code;
     let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let body = Value::Object(body).to_string().into_bytes();
     let content_type = HeaderValue::from_static("application/problem+json");

@@ -123,7 +123,7 @@ where
 fn summary(answer: Answer, rows: u64) -> Summary {
     match answer {
         Answer::Sql(summary) => summary,
-        Answer::Mongodb(_) | Answer::Redis(_) => Summary {
+        Answer::Transaction(_) | Answer::Mongodb(_) | Answer::Redis(_) => Summary {
             rows_affected: rows,
             last_insert_id: None,
         },
@@ -206,6 +206,12 @@ impl RowSink for StreamSink {
     fn admitted(&mut self, quota: Option<&Quota>) {
         if let Some(lines) = &mut self.lines {
             lines.quota = quota.cloned();
+        }
+    }
+
+    fn limit_rows(&mut self, rows_max: u64) {
+        if let Some(lines) = &mut self.lines {
+            lines.rows.limit_rows(rows_max);
         }
     }
 

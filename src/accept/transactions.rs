@@ -35,7 +35,7 @@ struct BatchBody {
     timeout_ms: Option<u64>,
     max_rows: Option<u64>,
     #[serde(default)]
-    rows: Rows,
+    rows: Option<Rows>,
     #[serde(default)]
     numbers: Numbers,
 }
@@ -71,6 +71,7 @@ impl Door {
         request: Request<Incoming>,
         quota: &mut Option<Quota>,
     ) -> Result<Reply, Problem> {
+        let mut held = None;
         let receive = async {
             let received = body::read(request, &self.body).await?;
             let (ask, wanted) = received.parse(|bytes| batch(bytes, store))?;
@@ -82,7 +83,8 @@ impl Door {
         *quota = taken;
         match answer? {
             (Answer::Transaction(TransactionAnswer::Batch(summaries)), rows) => {
-                Ok(respond::json(StatusCode::OK, rows.finish(&summaries)))
+                drop(held);
+                self.bounded(rows.finish(&summaries))
             }
             (answer, _) => Err(unexpected(&answer)),
         }
@@ -97,7 +99,7 @@ impl Door {
         quota: &mut Option<Quota>,
     ) -> Result<Reply, Problem> {
         let receive = async {
-            let options = begin(&body::read(request, self.body).await?)?;
+            let options = begin(&body::read(request, &self.body).await?.bytes)?;
             Ok((Ask::Begin { store, options }, NoRows))
         };
         let asked = head.as_request("begin");
@@ -124,8 +126,8 @@ impl Door {
             Step::RollBack => ("rollback", false),
         };
         let receive = async {
-            let body = body::read(request, self.body).await?;
-            let EndBody {} = body::parse(&body)?;
+            let received = body::read(request, &self.body).await?;
+            let EndBody {} = body::members(&received.bytes)?;
             Ok((Ask::End { store, id, commits }, NoRows))
         };
         let mut asked = head.as_request(action);
@@ -149,6 +151,7 @@ impl Door {
         request: Request<Incoming>,
         quota: &mut Option<Quota>,
     ) -> Result<Reply, Problem> {
+        let mut held = None;
         let receive = async {
             let received = body::read(request, &self.body).await?;
             let (ask, wanted) = received.parse(|bytes| body::query(bytes, store))?;
@@ -161,8 +164,12 @@ impl Door {
         let (answer, taken) = self.gate.answer(&asked, store, receive).await;
         *quota = taken;
         match answer? {
-            (Answer::Sql(summary), rows) => {
-                Ok(respond::json(StatusCode::OK, rows.finish(&summary)))
+            (Answer::Sql(summary), mut rows) => {
+                drop(held);
+                let part = rows.take_part();
+                let mut reply = respond::json(StatusCode::OK, rows.finish(&summary));
+                reply.body_mut().hold(part);
+                Ok(reply)
             }
             (answer, _) => Err(unexpected(&answer)),
         }
@@ -170,7 +177,7 @@ impl Door {
 
     fn form(&self, wanted: RowsWanted) -> Form {
         Form {
-            rows: wanted.rows,
+            rows: wanted.rows.unwrap_or_default(),
             numbers: wanted.numbers,
             rows_max: wanted.rows_max.unwrap_or(self.rows_max).min(self.rows_max),
             bytes_max: self.reply_bytes_max,
@@ -200,7 +207,7 @@ fn within(ask: Ask, id: TransactionId) -> Ask {
 }
 
 fn batch(body: &[u8], store: Store) -> Result<(Ask, RowsWanted), Problem> {
-    let body: BatchBody = body::parse(body)?;
+    let body: BatchBody = body::members(body)?;
     let count = body.statements.len();
     if count == 0 {
         return Err(invalid(
@@ -212,7 +219,7 @@ fn batch(body: &[u8], store: Store) -> Result<(Ask, RowsWanted), Problem> {
             "`statements` has {count} statements and may have {BATCH_STATEMENTS_MAX}: split the batch"
         )));
     }
-    let wanted = RowsWanted::of(&body.rows, &body.numbers, body.max_rows);
+    let wanted = RowsWanted::of(body.rows.as_ref(), &body.numbers, body.max_rows);
     let statement = |StatementBody { sql, params }| Statement {
         sql: Arc::from(sql),
         request: SqlRequest {
@@ -233,7 +240,7 @@ fn batch(body: &[u8], store: Store) -> Result<(Ask, RowsWanted), Problem> {
 }
 
 fn begin(body: &[u8]) -> Result<Options, Problem> {
-    let body: BeginBody = body::parse(body)?;
+    let body: BeginBody = body::members(body)?;
     Ok(Options {
         isolation: isolation(body.isolation.as_deref())?,
         read_only: body.read_only,
@@ -312,6 +319,11 @@ impl BatchRows {
 }
 
 impl RowSink for BatchRows {
+    /// The most restrictive of the statements' bounds holds for each.
+    fn limit_rows(&mut self, rows_max: u64) {
+        self.form.rows_max = self.form.rows_max.min(rows_max);
+    }
+
     /// Every statement brings its columns once, so they begin the next result.
     fn columns(&mut self, columns: &[Column]) -> Result<(), SinkError> {
         let written = self.results.last().map_or(0, JsonRows::written);
@@ -333,7 +345,14 @@ impl RowSink for BatchRows {
         let bytes_max = self.form.bytes_max;
         self.current()?.value(value).map_err(|error| match error {
             SinkError::BytesMax(_) => SinkError::BytesMax(bytes_max),
-            other @ (SinkError::DuplicateColumn(_) | SinkError::RowsMax(_)) => other,
+            other @ (SinkError::DuplicateColumn(_)
+            | SinkError::RowsMax(_)
+            | SinkError::RowBytesMax(_)
+            | SinkError::Memory
+            | SinkError::Gone
+            | SinkError::Stalled(_)
+            | SinkError::Document(_)
+            | SinkError::NoDocuments) => other,
         })
     }
 

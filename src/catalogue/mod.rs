@@ -20,7 +20,7 @@ mod words;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::decide::restrict::{Column, Columns};
+use crate::decide::restrict::{Column, Columns, Index};
 use crate::operation::{Action, Object};
 
 /// Most things that one statement may reach. A real schema stays far below.
@@ -159,6 +159,8 @@ pub struct Catalogue {
     everywhere: Vec<Reach>,
     /// The columns of each relation; empty unless they were asked for.
     columns: HashMap<Name, Arc<[Column]>>,
+    /// Its indexes, where they matter.
+    indexes: HashMap<Name, Arc<[Index]>>,
 }
 
 #[derive(Debug)]
@@ -176,16 +178,20 @@ impl Catalogue {
             relations: HashMap::new(),
             everywhere: Vec::new(),
             columns: HashMap::new(),
+            indexes: HashMap::new(),
         }
     }
 
     /// Sets the columns of a relation, in their order.
     pub fn set_columns(&mut self, relation: &Name, columns: Vec<Column>) {
-        let folded = Name {
-            namespace: self.folded(&relation.namespace),
-            name: self.folded(&relation.name),
-        };
+        let folded = self.folded_name(&relation.namespace, &relation.name);
         self.columns.insert(folded, columns.into());
+    }
+
+    /// Sets the indexes of a relation whose columns are known.
+    pub fn set_indexes(&mut self, relation: &Name, indexes: Vec<Index>) {
+        let folded = self.folded_name(&relation.namespace, &relation.name);
+        self.indexes.insert(folded, indexes.into());
     }
 
     /// Adds what using `relation` sets off.
@@ -229,6 +235,13 @@ impl Catalogue {
         match self.case {
             Case::Exact => name.into(),
             Case::Folded => name.to_lowercase().into(),
+        }
+    }
+
+    fn folded_name(&self, namespace: &str, name: &str) -> Name {
+        Name {
+            namespace: self.folded(namespace),
+            name: self.folded(name),
         }
     }
 
@@ -279,11 +292,13 @@ impl Catalogue {
 
 impl Columns for Catalogue {
     fn of(&self, namespace: &str, table: &str) -> Option<Arc<[Column]>> {
-        let name = Name {
-            namespace: self.folded(namespace),
-            name: self.folded(table),
-        };
+        let name = self.folded_name(namespace, table);
         self.columns.get(&name).map(Arc::clone)
+    }
+
+    fn indexes(&self, namespace: &str, table: &str) -> Option<Arc<[Index]>> {
+        let name = self.folded_name(namespace, table);
+        self.indexes.get(&name).map(Arc::clone)
     }
 }
 

@@ -34,7 +34,7 @@ use tokio::sync::Mutex;
 use self::definitions::{actions, cascaded, shadowing, trigger_reaches, view_reaches};
 use super::{Actions, Case, Catalogue, Name, Reach, Target, When};
 use crate::classify;
-use crate::decide::restrict::Column;
+use crate::decide::restrict::{Column, Index};
 use crate::execute::mysql::options;
 use crate::execute::settings::SqlStoreSettings;
 use crate::operation::Action;
@@ -102,6 +102,14 @@ const COLUMNS: &str =
     FROM information_schema.COLUMNS
     WHERE TABLE_SCHEMA NOT IN ('mysql', 'information_schema', 'performance_schema', 'sys')";
 
+/// A part of an index that is an expression has no column. An index that no optimizer uses is one all the same.
+const INDEXES: &str = "SELECT TABLE_SCHEMA, TABLE_NAME, INDEX_NAME, CAST(SEQ_IN_INDEX AS UNSIGNED),
+    COALESCE(COLUMN_NAME, '') FROM information_schema.STATISTICS
+    WHERE TABLE_SCHEMA NOT IN ('mysql', 'information_schema', 'performance_schema', 'sys')";
+
+/// A part of an index: its table, the index' name, its place in it and its column.
+type IndexRow = (String, String, String, u64, String);
+
 /// A column: its table, place, name and type.
 type ColumnRow = (String, String, u64, String, String);
 
@@ -134,6 +142,7 @@ struct Told {
     sequence_defaults: BTreeSet<(String, String)>,
     /// Empty unless asked for.
     columns: BTreeSet<ColumnRow>,
+    indexes: BTreeSet<IndexRow>,
 }
 
 async fn rows<T: FromRow + Ord + Send + 'static>(
@@ -223,6 +232,11 @@ async fn read(conn: &mut Conn, with_columns: bool) -> Result<Told, mysql_async::
         } else {
             BTreeSet::new()
         },
+        indexes: if with_columns {
+            rows(conn, INDEXES).await?
+        } else {
+            BTreeSet::new()
+        },
     })
 }
 
@@ -233,16 +247,7 @@ fn build(told: &Told, database: &str) -> Catalogue {
         Case::Exact
     };
     let mut catalogue = Catalogue::new(database, case);
-    let mut columns: BTreeMap<(&str, &str), Vec<Column>> = BTreeMap::new();
-    for (schema, table, _, name, type_name) in &told.columns {
-        columns.entry((schema, table)).or_default().push(Column {
-            name: name.as_str().into(),
-            type_name: type_name.as_str().into(),
-        });
-    }
-    for ((schema, table), columns) in columns {
-        catalogue.set_columns(&Name::new(schema, table), columns);
-    }
+    set_columns(&mut catalogue, told);
     let changes = Actions::STORE.and(Actions::DELETE);
     for (schema, table, engine) in &told.tables {
         let engine = engine.as_deref().unwrap_or_default().to_ascii_lowercase();
@@ -303,4 +308,31 @@ fn build(told: &Told, database: &str) -> Catalogue {
         catalogue.add(&name, Reach::new(Actions::STORE, target));
     }
     catalogue
+}
+
+/// Tells the columns, and for each table of which they are known its indexes.
+fn set_columns(catalogue: &mut Catalogue, told: &Told) {
+    let mut columns: BTreeMap<(&str, &str), Vec<Column>> = BTreeMap::new();
+    for (schema, table, _, name, type_name) in &told.columns {
+        columns.entry((schema, table)).or_default().push(Column {
+            name: name.as_str().into(),
+            type_name: type_name.as_str().into(),
+        });
+    }
+    let mut indexes: BTreeMap<(&str, &str), Vec<Index>> = BTreeMap::new();
+    for (schema, table, name, _, column) in &told.indexes {
+        let all = indexes.entry((schema, table)).or_default();
+        match all.last_mut() {
+            Some(index) if *index.name == **name => index.columns.push(column.as_str().into()),
+            Some(_) | None => all.push(Index {
+                name: name.as_str().into(),
+                columns: vec![column.as_str().into()],
+            }),
+        }
+    }
+    for (table, columns) in columns {
+        let name = Name::new(table.0, table.1);
+        catalogue.set_indexes(&name, indexes.remove(&table).unwrap_or_default());
+        catalogue.set_columns(&name, columns);
+    }
 }

@@ -206,14 +206,19 @@ impl Policy {
         }
     }
 
-    /// The functions that statements may call in `store`, as the policy writes them.
+    /// The functions that statements may call in `store`, as the policy writes them; in Redis, scripts by digest.
     pub fn functions(&self, store: Store) -> Vec<&str> {
         match self.stores.get(store) {
             Some(StoreObjects::Named(named)) => {
                 let functions = named.functions_written.iter();
                 functions.map(String::as_str).collect()
             }
-            Some(StoreObjects::Keys(_)) | None => Vec::new(),
+            Some(StoreObjects::Keys(space)) => {
+                let mut scripts: Vec<&str> = space.scripts.iter().map(AsRef::as_ref).collect();
+                scripts.sort_unstable();
+                scripts
+            }
+            None => Vec::new(),
         }
     }
 
@@ -357,6 +362,31 @@ impl Policy {
             None => self.check_rules(allowed.role, caller, operation),
         });
         (self.verdicts(asked), outcome)
+    }
+
+    /// What the grants of a role together demand of a table or collection; `None` where they demand nothing.
+    pub fn rules(
+        &self,
+        role: &str,
+        store: Store,
+        object: &Object,
+    ) -> Option<Arc<rules::TableRules>> {
+        let (Some(role), Some(StoreObjects::Named(named)), Object::Named { namespace, name }) =
+            (self.roles.get(role), self.stores.get(store), object)
+        else {
+            return None;
+        };
+        let id = named.objects.find(namespace.as_deref(), name)?;
+        let demands = role.demands(store).get(&id)?;
+        Some(Arc::clone(&demands.rules))
+    }
+
+    /// Whether some key may be matched by both key patterns; so it is where one of them is no pattern.
+    pub fn keys_meet(one: &str, other: &str) -> bool {
+        match (glob::Glob::strict(one), glob::Glob::strict(other)) {
+            (Ok(one), Ok(other)) => one.may_meet(&other),
+            (Ok(_) | Err(_), _) => true,
+        }
     }
 
     /// The grants whose rules hold wherever a role uses an object.

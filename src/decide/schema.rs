@@ -4,6 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::raw::{namespace_key, object_word, objects_key};
+use super::rules::{Mask, Mode};
 use crate::operation::{Action, Store};
 
 /// What a key's value is.
@@ -18,6 +19,12 @@ enum Kind {
     Version,
     Positive,
     Duration,
+    Flag,
+    Mode,
+    /// One text or several.
+    Texts,
+    /// Columns and their masks.
+    Masks,
     /// A table of tables.
     Tables(Value),
     /// An array of tables.
@@ -64,6 +71,14 @@ impl Key {
             Kind::Version => json!({"const": super::read::POLICY_VERSION}),
             Kind::Positive => json!({"type": "integer", "minimum": 1, "maximum": u32::MAX}),
             Kind::Duration => json!({"type": "string", "pattern": "^[0-9]+(ms|s|m|h)$"}),
+            Kind::Flag => json!({"type": "boolean"}),
+            Kind::Mode => json!({"enum": Mode::ALL.map(Mode::as_str)}),
+            Kind::Texts => json!({"anyOf": [
+                {"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1},
+            ]}),
+            Kind::Masks => json!({
+                "type": "object", "additionalProperties": {"enum": Mask::ALL.map(Mask::as_str)},
+            }),
             Kind::Tables(each) => json!({"type": "object", "additionalProperties": each}),
             Kind::Rows(each) => json!({"type": "array", "items": each}),
             Kind::Stores => {
@@ -99,6 +114,7 @@ fn table(keys: Vec<Key>) -> Value {
 
 fn policy_keys() -> Vec<Key> {
     let grants = Store::ALL.map(|store| table(grant_keys(store)));
+    let denials = Store::ALL.map(|store| table(denial_keys(store)));
     vec![
         key(
             "version",
@@ -123,7 +139,10 @@ fn policy_keys() -> Vec<Key> {
         ),
         key(
             "roles",
-            Kind::Tables(table(role_keys(json!({"anyOf": grants})))),
+            Kind::Tables(table(role_keys(
+                json!({"anyOf": grants}),
+                json!({"anyOf": denials}),
+            ))),
             "Who may do what. What is not granted is denied.",
         ),
         key(
@@ -158,6 +177,10 @@ fn store_keys(store: Store) -> Vec<Key> {
         }
     };
     keys.push(key(objects_key(store), Kind::Names, lives));
+    if store == Store::Redis {
+        let description = "SHA-1 digests of scripts that may run although they are not shown to stay within their keys.";
+        keys.push(key("scripts", Kind::Names, description));
+    }
     if matches!(store, Store::Postgres | Store::Mysql) {
         let description = "Functions that may be called although they may do more than compute.";
         keys.push(key("functions", Kind::Names, description));
@@ -165,7 +188,7 @@ fn store_keys(store: Store) -> Vec<Key> {
     keys
 }
 
-fn role_keys(grant: Value) -> Vec<Key> {
+fn role_keys(grant: Value, denial: Value) -> Vec<Key> {
     vec![
         key("description", Kind::Text, "Who this is, for people."),
         key(
@@ -178,6 +201,21 @@ fn role_keys(grant: Value) -> Vec<Key> {
             Kind::Rows(grant),
             "What the role may do, store by store.",
         ),
+        key(
+            "deny",
+            Kind::Rows(denial),
+            "What is denied to the role, whatever its grants say.",
+        ),
+        key(
+            "mode",
+            Kind::Mode,
+            "As the policy's own `mode`, for this role.",
+        ),
+        key(
+            "timeout_ms",
+            Kind::Positive,
+            "How long any request of the role may take.",
+        ),
     ]
 }
 
@@ -186,7 +224,7 @@ fn grant_keys(store: Store) -> Vec<Key> {
         "Each {} that is granted; `*` is all that live in {store}.",
         object_word(store)
     );
-    vec![
+    let mut keys = vec![
         key(
             "store",
             Kind::Fixed(store.as_str()),
@@ -200,6 +238,68 @@ fn grant_keys(store: Store) -> Vec<Key> {
             "What may be done with them.",
         )
         .required(),
+    ];
+    keys.extend(rule_keys());
+    keys
+}
+
+fn denial_keys(store: Store) -> Vec<Key> {
+    let objects = format!("Each {} that is denied.", object_word(store));
+    vec![
+        key(
+            "store",
+            Kind::Fixed(store.as_str()),
+            "The store of this rule.",
+        )
+        .required(),
+        key(objects_key(store), Kind::SomeNames, objects).required(),
+        key(
+            "actions",
+            Kind::Actions(store),
+            "What is denied; everything where left out.",
+        ),
+    ]
+}
+
+/// What a grant may demand.
+fn rule_keys() -> Vec<Key> {
+    vec![
+        key(
+            "columns",
+            Kind::Names,
+            "The only columns or fields that may be named.",
+        ),
+        key(
+            "deny_columns",
+            Kind::Names,
+            "Columns or fields that may not be named.",
+        ),
+        key(
+            "mask_columns",
+            Kind::Masks,
+            "Columns or fields of which a mask is seen.",
+        ),
+        key(
+            "rows",
+            Kind::Text,
+            "What each row that is read or written must meet, as `user_id = :caller.user_id`.",
+        ),
+        key(
+            "require_where",
+            Kind::Flag,
+            "Whether UPDATE and DELETE must say which rows.",
+        ),
+        key("max_rows", Kind::Positive, "The most rows of one reply."),
+        key(
+            "timeout_ms",
+            Kind::Positive,
+            "How long one statement may take.",
+        ),
+        key(
+            "hours",
+            Kind::Texts,
+            "When the grant holds, as `mon-fri 08:00-18:00 Europe/Zurich`; always where left out.",
+        ),
     ]
 }
 
@@ -271,8 +371,16 @@ mod tests {
             let text = format!("version = 1\n[[roles.r.grants]]\nstore = '{store}'\n");
             assert_eq!(read("a grant", &text), names(grant_keys(store)), "{store}");
         }
+        for store in Store::ALL {
+            let text = format!("version = 1\n[[roles.r.deny]]\nstore = '{store}'\nactions = []\n");
+            let found = read("a deny rule", &text);
+            assert_eq!(found, names(denial_keys(store)), "{store}");
+        }
         let text = "version = 1\n[roles.r]\n[rate_limits.l]\n";
-        assert_eq!(read("roles.r", text), names(role_keys(Value::Null)));
+        assert_eq!(
+            read("roles.r", text),
+            names(role_keys(Value::Null, Value::Null))
+        );
         assert_eq!(read("rate_limits.l", text), names(rate_limit_keys()));
     }
 

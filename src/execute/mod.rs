@@ -109,22 +109,7 @@ impl PublicError for Error {
                 Code::StoreTimeout,
                 format!("{store} was asked to cancel the statement after {timeout_ms} ms"),
             ),
-            Self::Sink(error) => {
-                let hint = match error {
-                    SinkError::DuplicateColumn(name) => format!(
-                        "two columns are called `{name}` and one value would be lost: alias one of them, or ask for \"rows\": \"arrays\""
-                    ),
-                    SinkError::RowsMax(rows) => format!(
-                        "the result has more than {rows} rows: add a LIMIT or ask for a higher `max_rows`"
-                    ),
-                    SinkError::BytesMax(bytes) => {
-                        format!(
-                            "the result is larger than {bytes} bytes: select fewer rows or columns"
-                        )
-                    }
-                };
-                Problem::new(Code::RequestInvalid, hint)
-            }
+            Self::Sink(error) => sink_problem(error),
             Self::Transaction(fault) => fault.problem(),
             Self::Invalid(detail) => Problem::new(Code::RequestInvalid, detail.clone()),
         }

@@ -13,14 +13,14 @@ use super::{Error, mongodb, redis};
 use crate::config;
 use crate::limit::Ticket;
 use crate::operation::{Classification, Operation, Payload, Store};
-use crate::reply::{RowSink, Summary};
+use crate::reply::{RowSink, SinkError, Summary};
 use crate::transaction::{Control, Options, TransactionId};
 
 /// The answer of a store. The rows of SQL went into the sink.
 pub enum Answer {
     Sql(Summary),
     Transaction(TransactionAnswer),
-    /// The server's reply document (BSON bytes).
+    /// The server's reply document (BSON bytes); nothing where its documents went into the sink.
     Mongodb(Vec<u8>),
     /// One reply a command, in order.
     Redis(Vec<RedisReply>),
@@ -128,11 +128,21 @@ impl Stores {
     ///
     /// The executors' futures are kilobytes long; boxed here, they are not carried and copied through every
     /// layer of every request.
-    pub async fn execute(
-        &self,
-        mut tickets: Vec<Ticket>,
-        mut extra: Extra<'_>,
-    ) -> Result<Answer, Error> {
+    ///
+    /// A stream whose reader has left is a request that ended: its statement is cancelled here, so that the
+    /// record still tells of it.
+    pub async fn execute(&self, tickets: Vec<Ticket>, extra: Extra<'_>) -> Result<Answer, Error> {
+        let Some(gone) = extra.sink.gone() else {
+            return self.run(tickets, extra).await;
+        };
+        tokio::select! {
+            biased;
+            answer = self.run(tickets, extra) => answer,
+            () = gone => Err(Error::Sink(SinkError::Gone)),
+        }
+    }
+
+    async fn run(&self, mut tickets: Vec<Ticket>, mut extra: Extra<'_>) -> Result<Answer, Error> {
         let is_alone = extra.place == Place::Alone && tickets.len() == 1;
         let is_control = tickets.iter().any(|ticket| control(ticket).is_some());
         if !is_alone || is_control {

@@ -61,6 +61,21 @@ pub(super) struct Rest {
     pub(super) requests: Vec<SqlRequest>,
 }
 
+impl Rest {
+    /// Gives a statement, and the batch that it may be in, no more time than the policy allows it.
+    pub(super) fn limit_time(&mut self, index: usize, allowed_ms: u64) {
+        let limit = |asked: &mut Option<u64>| {
+            *asked = Some(asked.unwrap_or(allowed_ms).min(allowed_ms));
+        };
+        if let Some(request) = self.requests.get_mut(index) {
+            limit(&mut request.timeout_ms);
+        }
+        if let Place::Batch { timeout_ms, .. } = &mut self.place {
+            limit(timeout_ms);
+        }
+    }
+}
+
 impl Ask {
     pub const fn store(&self) -> Store {
         match self {

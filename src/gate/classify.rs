@@ -7,6 +7,7 @@ use crate::catalogue;
 use crate::classify::{self, Refusal, Session, transaction};
 use crate::decide::Policy;
 use crate::error::{Problem, PublicError};
+use crate::execute::request::SqlRequest;
 use crate::execute::stores::Place;
 use crate::operation::{Classification, Object, Operation, Payload, Store};
 use crate::record::Record;
@@ -65,6 +66,7 @@ impl Gate {
                 Ok(control(store, end))
             }
             Ask::Mongodb { document, database } => {
+                rest.requests = vec![SqlRequest::default()];
                 let default = policy.default_namespace(Store::Mongodb);
                 let database = database.as_deref().or(default).unwrap_or_default();
                 let classified = aside(document.len(), || {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::decide::rules::{Condition, TableRules};
 use crate::decide::{Policy, Role};
-use crate::operation::{Action, Store};
+use crate::operation::{Action, Object, Store};
 
 /// A table or collection: its schema or database, and its name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -139,7 +139,14 @@ pub fn of(policy: &Policy, roles: &[&Role], store: Store, for_sidecar: bool) -> 
         ..Access::default()
     };
     for role in roles {
-        add(&mut access, policy, role, store);
+        let mut own = Access {
+            for_sidecar,
+            default_namespace: default_namespace.to_owned(),
+            ..Access::default()
+        };
+        add(&mut own, policy, role, store);
+        deny(&mut own, role, store);
+        join(&mut access, own);
     }
     if !access.is_empty() {
         access.functions = policy.functions(store).into_iter().map(name).collect();
@@ -148,7 +155,10 @@ pub fn of(policy: &Policy, roles: &[&Role], store: Store, for_sidecar: bool) -> 
 }
 
 fn add(access: &mut Access, policy: &Policy, role: &Role, store: Store) {
-    for grant in role.grants().iter().filter(|grant| grant.store() == store) {
+    // A grant for certain hours would natively hold at all of them; the sidecar's account needs it then.
+    let timed = access.for_sidecar;
+    let grants = role.grants().iter().filter(|grant| grant.store() == store);
+    for grant in grants.filter(|grant| timed || !grant.is_timed()) {
         let objects = grant.objects().iter().map(String::as_str);
         let objects: Vec<&str> = if grant.objects().iter().any(|object| object == "*") {
             policy.objects(store)
@@ -184,9 +194,78 @@ fn add(access: &mut Access, policy: &Policy, role: &Role, store: Store) {
     }
 }
 
-/// The columns that a role may name. The format has no column rules yet, so it is all of them.
-const fn columns(_: &Policy, _: &Role, _: Store, _: &Name) -> Columns {
-    Columns::All
+/// The columns that a role may name.
+fn columns(policy: &Policy, role: &Role, store: Store, name: &Name) -> Columns {
+    let object = Object::named(Some(&name.namespace), &name.name);
+    let rules = policy.rules(role.name(), store, &object);
+    match store {
+        Store::Postgres | Store::Mysql => {
+            rules.map_or(Columns::All, |rules| Columns::left_by(&rules))
+        }
+        // Neither knows of columns: what is hidden of a document, the sidecar hides.
+        Store::Mongodb | Store::Redis => Columns::All,
+    }
+}
+
+/// What deny rules take away: objects, or every pattern that a denied key may match.
+fn deny(access: &mut Access, role: &Role, store: Store) {
+    for denial in role
+        .denials()
+        .iter()
+        .filter(|denial| denial.store() == store)
+    {
+        let denied = denial.objects();
+        let every = denied.iter().any(|object| object == "*");
+        let names: Vec<Name> = denied
+            .iter()
+            .map(|object| named(store, &access.default_namespace, object))
+            .collect();
+        // Redis' lists cannot take a part out of a pattern: a role goes without the whole, and the sidecar, which
+        // refuses the part itself, needs the rest.
+        let for_sidecar = access.for_sidecar;
+        let keeps = |pattern: &String| {
+            let meets = |denied: &String| match for_sidecar {
+                true => pattern == denied,
+                false => Policy::keys_meet(pattern, denied),
+            };
+            !every && !denied.iter().any(meets)
+        };
+        for action in denial.actions() {
+            match action {
+                Action::Read => access.reads.retain(keeps),
+                Action::Write => access.writes.retain(keeps),
+                Action::Select
+                | Action::Find
+                | Action::Insert
+                | Action::Update
+                | Action::Delete
+                | Action::Ddl => {
+                    for (name, actions) in &mut access.objects {
+                        if every || names.contains(name) {
+                            actions.remove(action);
+                        }
+                    }
+                }
+            }
+        }
+        access.objects.retain(|_, actions| !actions.is_empty());
+    }
+}
+
+/// Adds what another role may do.
+fn join(access: &mut Access, other: Access) {
+    access.reads.extend(other.reads);
+    access.writes.extend(other.writes);
+    for (name, actions) in other.objects {
+        let own = access.objects.entry(name).or_default();
+        for (action, columns) in actions {
+            let columns = match own.remove(&action) {
+                Some(known) => known.or(columns),
+                None => columns,
+            };
+            own.insert(action, columns);
+        }
+    }
 }
 
 fn named(store: Store, default_namespace: &str, written: &str) -> Name {

@@ -121,7 +121,7 @@ mod tests {
             ("xreadgroup", [false, true, false, false]),
             ("scan", [false, false, false, true]),
             ("eval", [true, true, true, true]),
-            ("evalsha", [false, false, false, true]),
+            ("evalsha", [true; 4]),
             ("flushall", [false; 4]),
             ("georadius", [false; 4]),
             ("config|get", [false; 4]),

@@ -12,7 +12,9 @@ use crate::config;
 use crate::decide::Policy;
 use crate::execute::mongodb::MongoSettings;
 use crate::execute::redis::RedisSettings;
-use crate::execute::settings::{PoolSettings, SqlStoreSettings, TlsMode, TlsSettings};
+use crate::execute::settings::{
+    PoolSettings, SqlStoreSettings, TlsMode, TlsSettings, TransactionSettings,
+};
 use crate::operation::Store;
 
 /// How long comparing one server may take.
@@ -58,6 +60,7 @@ impl Target {
             password: SecretString::from(parts.password.clone()),
             tls: tls.clone(),
             pool,
+            transactions: TransactionSettings::of_pool(0),
             statement_timeout_ms: 10_000,
         };
         Ok(match store {

@@ -53,7 +53,7 @@ fn names_are_quoted() {
     }
     let mysql = mysql::script(&subjects(&policy, Store::Mysql, Some("o'x@%")));
     for expected in [
-        "GRANT SELECT ON `shop`.`x%;\\ y` TO `bulkhead_role_odd_r_",
+        "GRANT SELECT ON `shop`.`x%;\\ y` TO `bulkhead_role_odd_role_",
         "GRANT INDEX ON `shop`.`plain` TO",
         "REVOKE ALL PRIVILEGES, GRANT OPTION FROM 'o''x'@'%';",
     ] {

@@ -175,6 +175,18 @@ impl Health {
         InFlight(self)
     }
 
+    /// Counts a reply, for a drain to wait for; also while draining, since its request was let in.
+    pub fn linger(self: &Arc<Self>) -> Lingering {
+        self.in_flight.fetch_add(1, Ordering::AcqRel);
+        Lingering(Arc::clone(self))
+    }
+
+    fn leave(&self) {
+        if self.in_flight.fetch_sub(1, Ordering::AcqRel) == 1 && self.is_draining() {
+            self.idle.notify_waiters();
+        }
+    }
+
     /// Lets no more requests in, and waits for those under way.
     pub async fn drain(&self) {
         self.draining.store(true, Ordering::SeqCst);

@@ -61,6 +61,17 @@ impl JsonRows {
         self.out.len()
     }
 
+    /// Bounded by what all replies may hold together, too.
+    pub fn within(mut self, part: Part) -> Self {
+        self.part = Some(part);
+        self
+    }
+
+    /// What the reply holds of the memory for all; to be kept as long as the reply is.
+    pub const fn take_part(&mut self) -> Option<Part> {
+        self.part.take()
+    }
+
     /// Closes the document. A statement without a result has no columns and no rows.
     pub fn finish(mut self, summary: &Summary) -> Vec<u8> {
         if self.out.is_empty() {
@@ -149,10 +160,9 @@ impl RowSink for JsonRows {
         self.form.rows_max = self.form.rows_max.min(rows_max);
     }
 
-    fn columns(&mut self, columns: &[Column]) -> Result<(), SinkError> {
-        let mut names = HashSet::with_capacity(columns.len());
-        self.out.extend_from_slice(b"{\"columns\":[");
-        for (place, column) in columns.iter().enumerate() {
+    fn columns(&mut self, shown: &[Column]) -> Result<(), SinkError> {
+        let mut names = HashSet::with_capacity(shown.len());
+        for column in shown {
             if !names.insert(&column.name) && self.form.rows == RowForm::Objects {
                 return Err(SinkError::DuplicateColumn(column.name.clone()));
             }

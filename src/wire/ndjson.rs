@@ -54,6 +54,12 @@ impl Ndjson {
         std::mem::take(&mut self.out)
     }
 
+    /// Takes no more rows than this, nor than it would otherwise.
+    pub fn limit_rows(&mut self, rows_max: u64) {
+        let asked = self.form.rows_max.unwrap_or(u64::MAX);
+        self.form.rows_max = Some(asked.min(rows_max));
+    }
+
     pub fn columns(&mut self, columns: &[Column]) {
         json_rows::columns(&mut self.out, columns);
         self.out.extend_from_slice(b"}\n");
@@ -194,6 +200,16 @@ mod tests {
         );
         stream.error("{}");
         assert_eq!(text(stream), "[1]\n{\"error\":{}}\n");
+    }
+
+    #[test]
+    fn a_policy_lowers_the_bound_and_never_raises_it() {
+        for (limit, expected) in [(1, 1), (7, 2)] {
+            let mut stream = stream();
+            stream.limit_rows(limit);
+            while row(&mut stream, &[]).is_ok() {}
+            assert_eq!(text(stream), "[]\n".repeat(expected));
+        }
     }
 
     #[test]

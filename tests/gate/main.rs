@@ -14,6 +14,8 @@ mod outage;
 mod routes;
 mod rules;
 mod scripts;
+mod sessions;
+mod stream;
 #[path = "../support/mod.rs"]
 mod support;
 mod transactions;

@@ -189,9 +189,9 @@ impl Rejected {
     }
 }
 
-fn rejected(error: Error, sql: &str) -> Rejected {
-    if let Error::Server(told) = &error {
-        return Rejected {
+fn rejected(error: Error) -> Rejected {
+    match error {
+        Error::Server(told) => Rejected {
             code: told.code,
             message: told.message,
         },
@@ -200,11 +200,10 @@ fn rejected(error: Error, sql: &str) -> Rejected {
             message: other.to_string(),
         },
     }
-    panic!("the connection failed: {error}: {sql:?}")
 }
 
 pub async fn prepare(conn: &mut Conn, sql: &str) -> Result<Prepared, Rejected> {
-    let statement = conn.prep(sql).await.map_err(|error| rejected(error, sql))?;
+    let statement = conn.prep(sql).await.map_err(rejected)?;
     let prepared = Prepared {
         parameters: statement.num_params(),
         columns: statement
@@ -230,11 +229,8 @@ pub async fn prepare(conn: &mut Conn, sql: &str) -> Result<Prepared, Rejected> {
 pub async fn normalised(conn: &mut Conn, sql: &str) -> Result<Vec<String>, Rejected> {
     conn.query_drop(format!("EXPLAIN EXTENDED {sql}"))
         .await
-        .map_err(|error| rejected(error, sql))?;
-    let notes: Vec<(String, u16, String)> = conn
-        .query("SHOW WARNINGS")
-        .await
-        .map_err(|error| rejected(error, sql))?;
+        .map_err(rejected)?;
+    let notes: Vec<(String, u16, String)> = conn.query("SHOW WARNINGS").await.map_err(rejected)?;
     Ok(notes
         .into_iter()
         .filter(|(_, code, _)| *code == 1003)

@@ -4,8 +4,11 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::decide::{Case, Grant, Policy, Verdict};
-use crate::operation::{Action, Classification};
+use jiff::Timestamp;
+
+use super::request::caller;
+use crate::decide::{Case, Grant, Policy, Question, Verdict};
+use crate::operation::{Action, Operation};
 
 /// One action of one grant.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,8 +72,13 @@ impl Coverage {
     }
 
     /// Takes off what a case exercises; one that is refused exercises nothing.
-    pub(super) fn note(&mut self, policy: &Policy, case: &Case, classification: &Classification) {
-        let (verdicts, outcome) = policy.explain(&case.role, case.store, classification);
+    pub(super) fn note(&mut self, policy: &Policy, case: &Case, operation: &Operation) {
+        let caller = caller(&case.role, case.user_id.as_deref());
+        let (verdicts, outcome) = policy.explain(Question {
+            caller: &caller,
+            operation,
+            now: case.at.unwrap_or_else(Timestamp::now),
+        });
         if outcome.is_err() {
             return;
         }

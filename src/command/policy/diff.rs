@@ -5,14 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
+use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
 
+use super::request::caller;
 use super::{DiffArgs, Exit, Format, report};
-use crate::decide::{Policy, Role};
+use crate::decide::rules::Bounds;
+use crate::decide::{Grant, Policy, Role};
 use crate::native::access::{self, Columns};
-use crate::operation::Store;
+use crate::operation::{Operation, Payload, Store};
 use crate::record::requests::Recorded;
 
 /// Recorded requests of one kind that are shown.
@@ -209,6 +213,9 @@ fn differences(old: &Policy, new: &Policy) -> Vec<Line> {
         for store in Store::ALL {
             compare_role(store, name, old, new, &mut lines);
         }
+        if let (Some(before), Some(after)) = (old.role(name), new.role(name)) {
+            compare_demands(name, before, after, &mut lines);
+        }
     }
     lines.sort();
     lines
@@ -315,6 +322,52 @@ fn compare_role(store: Store, role: &str, old: &Policy, new: &Policy, lines: &mu
     }
 }
 
+/// What a role's grants demand, what is denied to it, its mode and bounds: as text, since there is no more and less.
+fn demands(role: &Role) -> BTreeSet<(Option<&'static str>, String, String)> {
+    let mut demands = BTreeSet::new();
+    demands.insert((None, "mode".to_owned(), role.mode().as_str().to_owned()));
+    if role.bounds() != Bounds::default() {
+        demands.insert((None, "bounds".to_owned(), format!("{:?}", role.bounds())));
+    }
+    let objects = |grant: &Grant| grant.objects().join(", ");
+    let actions = |grant: &Grant| {
+        let names = grant.actions().iter().map(|action| action.as_str());
+        names.collect::<Vec<_>>().join(" ")
+    };
+    for grant in role.grants() {
+        let store = Some(grant.store().as_str());
+        if !grant.rules().is_empty() || grant.bounds() != Bounds::default() {
+            let what = format!("{:?} {:?}", grant.rules(), grant.bounds());
+            let what = format!("rules of {}: {what}", actions(grant));
+            demands.insert((store, objects(grant), what));
+        }
+        if grant.is_timed() {
+            let what = format!("{} at {}", actions(grant), grant.hours_in_words());
+            demands.insert((store, objects(grant), what));
+        }
+    }
+    for denial in role.denials() {
+        let what = format!("deny {}", actions(denial));
+        demands.insert((Some(denial.store().as_str()), objects(denial), what));
+    }
+    demands
+}
+
+fn compare_demands(role: &str, old: &Role, new: &Role, lines: &mut Vec<Line>) {
+    let (before, after) = (demands(old), demands(new));
+    for (set, other, word) in [(&after, &before, "now"), (&before, &after, "no more")] {
+        for (store, object, what) in set.difference(other) {
+            lines.push(Line {
+                role: Some(role.to_owned()),
+                store: *store,
+                object: object.clone(),
+                change: Change::Changed,
+                what: format!("{word}: {what}"),
+            });
+        }
+    }
+}
+
 fn columns(columns: &Columns) -> String {
     let list = |columns: &BTreeSet<Box<str>>| {
         columns
@@ -335,6 +388,7 @@ fn replay(old: &Policy, new: &Policy, path: &Path) -> Result<Vec<Turned>, String
     let file = fs::File::open(path)
         .map_err(|error| format!("cannot read `{}`: {error}", path.display()))?;
     let mut turned: BTreeMap<(String, String, Vec<String>), Turned> = BTreeMap::new();
+    let now = Timestamp::now();
     for (number, line) in BufReader::new(file).lines().enumerate() {
         let odd = |error: String| format!("{}:{}: {error}", path.display(), number + 1);
         let line = line.map_err(|error| odd(error.to_string()))?;
@@ -343,8 +397,19 @@ fn replay(old: &Policy, new: &Policy, path: &Path) -> Result<Vec<Turned>, String
         let Some((store, classification)) = recorded.classification() else {
             continue;
         };
+        let touches: Vec<String> = classification
+            .touches
+            .iter()
+            .map(|touch| format!("{}:{}", touch.action, touch.object))
+            .collect();
+        let asked = Operation {
+            store,
+            classification: Arc::new(classification),
+            payload: Payload::Sql("".into()),
+        };
+        let caller = caller(&recorded.role, None);
         let decide = |policy: &Policy| {
-            let (_, outcome) = policy.explain(&recorded.role, store, &classification);
+            let outcome = policy.allows(&caller, &asked, now);
             outcome
                 .err()
                 .map_or("allow", |refusal| refusal.0.code.as_str())
@@ -358,11 +423,6 @@ fn replay(old: &Policy, new: &Policy, path: &Path) -> Result<Vec<Turned>, String
             ("allow", _) => Change::Denied,
             _ => Change::Changed,
         };
-        let touches: Vec<String> = classification
-            .touches
-            .iter()
-            .map(|touch| format!("{}:{}", touch.action, touch.object))
-            .collect();
         let key = (
             recorded.role.clone(),
             recorded.store.clone(),

@@ -13,7 +13,7 @@ use super::{Exit, Format, LoadFault, TestArgs, load};
 use crate::classify::Session;
 use crate::decide::{Case, CaseRequest, Expectation, Policy, Question};
 use crate::error::{Code, Problem};
-use crate::operation::Classification;
+use crate::operation::Operation;
 
 pub(super) fn run(
     args: &TestArgs,
@@ -79,8 +79,12 @@ fn load_both(args: &TestArgs) -> Result<(Policy, Vec<Case>), LoadFault> {
 fn judge(policy: &Policy, case: &Case) -> Option<Problem> {
     match classified(policy, case) {
         Err(problem) => Some(problem),
-        Ok(classification) => {
-            let (_, outcome) = policy.explain(&case.role, case.store, &classification);
+        Ok(operation) => {
+            let (_, outcome) = policy.explain(Question {
+                caller: &caller(&case.role, case.user_id.as_deref()),
+                operation: &operation,
+                now: case.at.unwrap_or_else(Timestamp::now),
+            });
             outcome.err().map(|refusal| refusal.0)
         }
     }
@@ -90,14 +94,14 @@ fn judge(policy: &Policy, case: &Case) -> Option<Problem> {
 fn uncovered(policy: &Policy, cases: &[Case]) -> Vec<coverage::Part> {
     let mut coverage = Coverage::new(policy);
     for case in cases {
-        if let Ok(classification) = classified(policy, case) {
-            coverage.note(policy, case, &classification);
+        if let Ok(operation) = classified(policy, case) {
+            coverage.note(policy, case, &operation);
         }
     }
     coverage.left()
 }
 
-fn classified(policy: &Policy, case: &Case) -> Result<Classification, Problem> {
+fn classified(policy: &Policy, case: &Case) -> Result<Operation, Problem> {
     let session = if case.session {
         Session::Own
     } else {

@@ -80,6 +80,12 @@ impl Grant {
         set.map(|(name, _)| name).collect::<Vec<_>>().join(", ")
     }
 
+    /// When it holds.
+    pub fn hours_in_words(&self) -> String {
+        let hours = self.hours.iter().map(|hours| format!("{hours:?}"));
+        hours.collect::<Vec<_>>().join(", ")
+    }
+
     /// Whether it holds at certain times alone.
     pub const fn is_timed(&self) -> bool {
         !self.hours.is_empty()

@@ -8,6 +8,7 @@ mod connection;
 mod cursors;
 mod failure;
 mod run;
+mod stream;
 mod transaction_fields;
 mod transactions;
 mod views;
@@ -174,7 +175,14 @@ impl MongoStore {
     ) -> Result<RawDocumentBuf, Error> {
         let (run, prepared) = self.run(&ticket, timeout_ms).await?;
         let _slot = self.slot().await?;
-        run.command(prepared).await
+        match &prepared.transaction {
+            Some(fields) => {
+                let fields = fields.clone();
+                transactions::fits(&ticket.permit().operation().classification)?;
+                run.in_transaction(prepared, &fields).await
+            }
+            None => run.command(prepared).await,
+        }
     }
 
     /// Like [`Self::execute`], but hands the documents of a cursor to `sink` while they come, to its end.
@@ -185,6 +193,10 @@ impl MongoStore {
         sink: &mut dyn RowSink,
     ) -> Result<(), Error> {
         let (run, prepared) = self.run(&ticket, timeout_ms).await?;
+        if prepared.transaction.is_some() {
+            let why = "a cursor in a transaction is not streamed: leave `Accept` out, and continue it with `getMore`";
+            return Err(Error::Invalid(why.into()));
+        }
         let _slot = self.slot().await?;
         run.stream(prepared, sink).await
     }
@@ -216,15 +228,7 @@ impl MongoStore {
             database,
             key_id: &permit.caller().key_id,
         };
-        let _slot = self.slot().await?;
-        match &prepared.transaction {
-            Some(fields) => {
-                let fields = fields.clone();
-                transactions::fits(&operation.classification)?;
-                run.in_transaction(prepared, &fields).await
-            }
-            None => run.command(prepared).await,
-        }
+        Ok((run, prepared))
     }
 
     /// One of the pool's connections to use, or the reason why not. May be cancelled.

@@ -31,7 +31,7 @@ use super::tls::TlsError;
 use super::transaction::Desk;
 use crate::limit::Ticket;
 use crate::operation::{Action, Classification, Payload, Store, Touch};
-use crate::reply::{Column, RowSink, Summary, Value};
+use crate::reply::{self, Column, RowSink, Summary, Value};
 
 /// Longer texts (rows spelt out in an INSERT, mostly) are prepared for one use.
 const STATEMENT_KEPT_BYTES_MAX: usize = 16 * 1024;

@@ -338,3 +338,49 @@ fn deep_scripts_end_in_an_answer() {
         }
     }
 }
+
+#[test]
+fn functions_that_are_only_called_pass() {
+    for source in [
+        "local function f(a) return a end local function g(a) return f(f(a)) end return g(1)",
+        "local f = function(a) return a end return f(1)",
+        "return (function(a) return a end)(1)",
+        "local ok, v = pcall(function() return redis.call('GET', KEYS[1]) end) return v",
+        "local t = {2, 1} table.sort(t, function(a, b) return a < b end) return t",
+        "local function low(c) return c:lower() end return string.gsub(ARGV[1], '%u', low)",
+        "for w in string.gmatch(ARGV[1], '%a+') do redis.call('SADD', KEYS[1], w) end",
+        "for k, v in next, ARGV do redis.call('HSET', KEYS[1], k, v) end",
+        "local insert = table.insert local t = {} insert(t, 1) return t",
+    ] {
+        script(source).unwrap_or_else(|error| panic!("{source}: {error}"));
+    }
+}
+
+/// Each line is short; what it makes of the one before it is not.
+#[test]
+fn work_that_multiplies_is_refused() {
+    let doubling: String = (1..60)
+        .map(|n| format!("local function f{n}() f{}() f{}() end ", n - 1, n - 1))
+        .collect();
+    let doubling = format!("local function f0() return 1 end {doubling}");
+    let loops = "for i = 1, 100000 do ".repeat(3) + &"end ".repeat(3);
+    for (source, why) in [
+        (format!("{doubling} return f59()"), "very long"),
+        (format!("{doubling} return pcall(f59)"), "very long"),
+        (format!("{loops} return 1"), "very long"),
+        (
+            format!("local function f() {loops} end return (f())"),
+            "very long",
+        ),
+    ] {
+        let error = script(&source).unwrap_err();
+        assert!(error.to_string().contains(why), "{source}: {error}");
+    }
+    assert!(script(&format!("{doubling} return f9()")).is_ok());
+    // What nests in an argument is read once: reading it twice at each level would take for ever.
+    for name in ["pcall", "xpcall", "type", "redis.pcall"] {
+        let open = format!("{name}(function() return ").repeat(29);
+        let nested = script(&format!("return {open}1{}", " end)".repeat(29)));
+        assert_eq!(nested.is_ok(), name.starts_with(['p', 'x']), "{name}");
+    }
+}

@@ -101,8 +101,8 @@ fn on_deep_stack(
     let asking = columns.is_some().then_some(Asking { ask, answers });
     let owned = Owned::new(sql, rules);
     let is_long = parser::is_long(sql);
-    let result = lanes::begin(is_long, move || owned.rewrite(asking.as_ref()))
-        .ok_or_else(failed)?;
+    let result =
+        lanes::begin(is_long, move || owned.rewrite(asking.as_ref())).ok_or_else(failed)?;
     if let Some(columns) = columns {
         serve(columns, &asked, &answer);
     }

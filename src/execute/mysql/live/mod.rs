@@ -1,5 +1,6 @@
 //! On real servers, started for these tests.
 
+mod random;
 mod transactions;
 mod values;
 

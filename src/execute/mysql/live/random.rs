@@ -159,7 +159,7 @@ fn is_same(shown: Shown, ours: &Json, theirs: &Json) -> bool {
     let text = |json: &Json| json.as_str().unwrap_or_default().to_owned();
     match shown {
         Shown::Same | Shown::Bit => ours == theirs,
-        Shown::Number => format!("{ours}") == text(theirs),
+        Shown::Number => text(theirs) == format!("{ours}"),
         Shown::Float => ours == theirs,
         Shown::Time => {
             let ours = text(ours).replacen('T', " ", 1);

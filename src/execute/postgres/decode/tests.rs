@@ -170,7 +170,7 @@ fn ranges_and_rows_are_text() {
 
 #[test]
 fn a_type_without_a_codec_has_none() {
-    for type_ in [Type::ACLITEM, Type::TXID_SNAPSHOT] {
+    for type_ in [Type::ACLITEM, Type::TXID_SNAPSHOT, Type::ACLITEM_ARRAY] {
         assert_eq!(Codec::of(&type_), None, "{type_}");
     }
 }

@@ -2,6 +2,7 @@
 
 mod changes;
 mod life;
+mod random;
 mod transactions;
 mod values;
 
