@@ -418,7 +418,7 @@ impl Gate {
         request_log(record, problem);
         let refused = problem.and_then(|problem| record.refused(problem));
         for event in refused.into_iter().chain(record.spared()) {
-            self.audit.refused(event);
+            self.audit.note(event);
         }
     }
 }

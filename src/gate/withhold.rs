@@ -1,7 +1,7 @@
 //! Takes the server's own words out of an answer: about a table with hidden columns, they may show what is hidden
 //! (`Duplicate entry 'value' for key …`).
 
-use bson::{Bson, Document};
+use bson::{Bson, Document, RawDocument};
 
 use crate::error::{Code, Problem};
 
@@ -18,6 +18,11 @@ pub(super) fn from_problem(problem: &mut Problem) {
 
 /// The errors of single writes in MongoDB's reply (BSON bytes): each keeps its place and code.
 pub(super) fn from_reply(reply: &mut Vec<u8>) {
+    // Few replies have any, and the others need not be decoded.
+    let raw = RawDocument::from_bytes(reply.as_slice());
+    if raw.is_ok_and(|raw| matches!(raw.get("writeErrors"), Ok(None))) {
+        return;
+    }
     let Ok(mut document) = Document::from_reader(reply.as_slice()) else {
         return;
     };

@@ -93,12 +93,8 @@ impl Audit {
         });
     }
 
-    /// Notes a refusal without waiting.
-    pub fn refused(&self, event: Refused) {
-        self.note(event);
-    }
-
-    fn note(&self, event: Refused) {
+    /// Notes an event without waiting.
+    pub fn note(&self, event: Refused) {
         match self.queue.try_send(event) {
             Ok(()) => self.metrics.audit_queued.inc(),
             Err(error) => {

@@ -120,18 +120,10 @@ impl Walker {
                 Some(name) => columns.extend(columns_of(name, alias.filter(|_| calls.len() == 1))),
             }
         }
-        let name = match (alias, calls.as_slice()) {
-            (Some(alias), _) => alias.to_owned(),
-            (None, [Some(name), ..]) => (*name).to_owned(),
-            (None, _) => match function.functions.first().and_then(called_name) {
-                Some(name) => name,
-                None => {
-                    return Err(Refusal::Forbidden(
-                        "a function in `FROM` that has no name; give it an alias".into(),
-                    ));
-                }
-            },
-        };
+        let called = || function.functions.first().and_then(called_name);
+        let name = alias.map(str::to_owned).or_else(called).ok_or_else(|| {
+            Refusal::Forbidden("a function in `FROM` that has no name; give it an alias".into())
+        })?;
         self.notation.sources.entry(name).or_default().push(columns);
         Ok(())
     }
