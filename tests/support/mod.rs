@@ -1,6 +1,9 @@
 //! Starts `bulkhead dev` (real PostgreSQL, MariaDB or MySQL, MongoDB and Redis over TLS, the real sidecar in
 //! front) and talks to it as an application would.
 
+#[allow(dead_code)]
+pub mod link;
+
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
