@@ -142,6 +142,11 @@ impl Decision<'_> {
                 Verdict::WrongStore(home) => format!("lives in {home}"),
                 Verdict::Unknown { .. } => "lives nowhere".to_owned(),
                 Verdict::Denied => "not granted".to_owned(),
+                Verdict::OutsideHours(grant) => format!(
+                    "granted within `{}` alone, at {}",
+                    grant.hours_in_words(),
+                    report::rule(grant)
+                ),
                 Verdict::DeniedBy(rule) => format!("denied at {}", report::rule(rule)),
             };
             // Writing to a string cannot fail.
@@ -189,6 +194,7 @@ impl Decision<'_> {
                     Verdict::Allowed(_)
                     | Verdict::WrongStore(_)
                     | Verdict::Unknown { .. }
+                    | Verdict::OutsideHours(_)
                     | Verdict::DeniedBy(_),
                     _,
                 ) => {}
@@ -245,6 +251,7 @@ fn touch_json(TouchVerdict { touch, verdict }: &TouchVerdict<'_>) -> Value {
         Verdict::WrongStore(_) => ("wrong_store", None),
         Verdict::Unknown { .. } => ("unknown_object", None),
         Verdict::Denied => ("denied", None),
+        Verdict::OutsideHours(grant) => ("outside_hours", Some(PlaceJson::from(grant.place()))),
         Verdict::DeniedBy(rule) => ("denied_by", Some(PlaceJson::from(rule.place()))),
     };
     json!({

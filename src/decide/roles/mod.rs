@@ -80,9 +80,9 @@ impl Grant {
         set.map(|(name, _)| name).collect::<Vec<_>>().join(", ")
     }
 
-    /// When it holds.
+    /// When it holds, in the policy's words: `mon-fri 08:00-18:00 UTC, sat 10:00-12:00 UTC`.
     pub fn hours_in_words(&self) -> String {
-        let hours = self.hours.iter().map(|hours| format!("{hours:?}"));
+        let hours = self.hours.iter().map(ToString::to_string);
         hours.collect::<Vec<_>>().join(", ")
     }
 
@@ -222,6 +222,23 @@ impl Role {
 
     fn holds(&self, at: GrantIndex, now: Timestamp) -> bool {
         self.grant(at).is_some_and(|grant| grant.holds(now))
+    }
+
+    /// The grants that would allow a touch at another time.
+    pub(super) fn at_other_times<'r>(
+        &'r self,
+        store: Store,
+        objects: &'r StoreObjects,
+        touch: &'r Touch,
+    ) -> impl Iterator<Item = &'r Grant> {
+        let timed = self.timed.iter().filter(move |timed| timed.store == store);
+        timed.filter_map(|timed| self.grant(timed.index.allowing(objects, touch)?))
+    }
+
+    /// The grants of a store that hold at certain times.
+    pub(super) fn timed_in(&self, store: Store) -> impl Iterator<Item = &Grant> {
+        let timed = self.timed.iter().filter(move |timed| timed.store == store);
+        timed.filter_map(|timed| self.grant(timed.at))
     }
 
     /// What the grants of a store demand by object; empty for most.
