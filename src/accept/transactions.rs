@@ -289,6 +289,8 @@ struct BatchRows {
     form: Form,
     /// What is left for results that are still to come, in bytes.
     bytes_left: usize,
+    /// Rows of each result, as the policy says.
+    rows_allowed: u64,
     results: Vec<JsonRows>,
 }
 
@@ -297,6 +299,7 @@ impl BatchRows {
         Self {
             bytes_left: form.bytes_max,
             form,
+            rows_allowed: u64::MAX,
             results: Vec::new(),
         }
     }
@@ -321,7 +324,7 @@ impl BatchRows {
 impl RowSink for BatchRows {
     /// The most restrictive of the statements' bounds holds for each.
     fn limit_rows(&mut self, rows_max: u64) {
-        self.form.rows_max = self.form.rows_max.min(rows_max);
+        self.rows_allowed = self.rows_allowed.min(rows_max);
     }
 
     /// Every statement brings its columns once, so they begin the next result.
@@ -332,6 +335,7 @@ impl RowSink for BatchRows {
             bytes_max: self.bytes_left,
             ..self.form
         });
+        rows.limit_rows(self.rows_allowed);
         rows.columns(columns)?;
         self.results.push(rows);
         Ok(())
@@ -347,6 +351,7 @@ impl RowSink for BatchRows {
             SinkError::BytesMax(_) => SinkError::BytesMax(bytes_max),
             other @ (SinkError::DuplicateColumn(_)
             | SinkError::RowsMax(_)
+            | SinkError::RowsAllowed(_)
             | SinkError::RowBytesMax(_)
             | SinkError::Memory
             | SinkError::Gone

@@ -132,6 +132,13 @@ fn sink_problem(error: &SinkError) -> Problem {
                 "the result has more than {rows} rows: add a LIMIT, ask for a higher `max_rows`, or {way_out}"
             ),
         ),
+        SinkError::RowsAllowed(rows) => (
+            Code::RequestInvalid,
+            format!(
+                "the result has more than {rows} rows, which is all that the policy allows the role for this (`max_rows` of \
+                 the role or of a grant): add a LIMIT; neither a higher `max_rows` in the request nor a stream brings more"
+            ),
+        ),
         SinkError::BytesMax(bytes) => (
             Code::RequestInvalid,
             format!(
