@@ -6,6 +6,7 @@
 mod aside;
 mod ask;
 mod classify;
+mod cursor;
 mod withhold;
 
 use std::sync::Arc;
@@ -297,17 +298,33 @@ impl Gate {
         permit
     }
 
-    /// Finds out what lies behind the names of a command that is allowed so far (MongoDB's views), and then asks
-    /// the policy about the whole.
+    /// Judges an operation, and the cursor that it goes on with.
     async fn decide_all(
         &self,
         policy: &Policy,
         caller: &Arc<Principal>,
-        mut operation: Operation,
+        operation: Operation,
         parameters: &[Box<RawValue>],
         record: &mut Record<'_>,
     ) -> Result<Permit, Problem> {
-        let now = Timestamp::now();
+        if !operation.classification.cursors.is_empty() {
+            Box::pin(self.judge_cursor(policy, caller, &operation, record)).await?;
+        }
+        let asked = (Timestamp::now(), parameters);
+        self.decide_whole(policy, caller, operation, asked, record)
+            .await
+    }
+
+    /// Finds out what lies behind the names of a command that is allowed so far (MongoDB's views), and then asks
+    /// the policy about the whole.
+    async fn decide_whole(
+        &self,
+        policy: &Policy,
+        caller: &Arc<Principal>,
+        mut operation: Operation,
+        (now, parameters): (Timestamp, &[Box<RawValue>]),
+        record: &mut Record<'_>,
+    ) -> Result<Permit, Problem> {
         let store = operation.store;
         if store == Store::Mongodb {
             policy

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use crate::authenticate::Principal;
 use crate::error::{Problem, PublicError};
-use crate::operation::{Object, Operation, Store};
+use crate::operation::{Object, Operation, Payload, Store};
 
 mod source;
 pub use source::{Place, PolicyFile, digest};
@@ -57,7 +57,7 @@ pub struct Policy {
     stores: PerStore<Option<StoreObjects>>,
     roles: HashMap<String, Arc<Role>>,
     mask_salt: MaskSalt,
-    digest: String,
+    digest: Arc<str>,
     warnings: Vec<Fault>,
 }
 
@@ -110,7 +110,7 @@ impl Policy {
             stores,
             roles,
             mask_salt: mask_salt.unwrap_or_default(),
-            digest: source::digest(files),
+            digest: source::digest(files).into(),
             warnings: faults.finish()?,
         })
     }
@@ -136,11 +136,11 @@ impl Policy {
             hides,
         } = self.keep(&allowed, caller, &operation, circumstances)?;
         let (role, rule) = (Arc::clone(allowed.role), allowed.rule);
-        if let Some(payload) = payload {
-            operation.payload = payload;
-        }
+        let asked = payload.map(|payload| std::mem::replace(&mut operation.payload, payload));
         Ok(Permit {
             operation,
+            asked,
+            policy: Arc::clone(&self.digest),
             caller: Arc::clone(caller),
             role,
             rule,
@@ -259,6 +259,10 @@ impl Policy {
 #[derive(Debug)]
 pub struct Permit {
     operation: Operation,
+    /// What was asked, where rules have put something else in its place.
+    asked: Option<Payload>,
+    /// The digest of the policy.
+    policy: Arc<str>,
     caller: Arc<Principal>,
     role: Arc<Role>,
     rule: Option<roles::GrantIndex>,
@@ -276,6 +280,16 @@ impl Permit {
 
     pub fn operation(&self) -> &Operation {
         &self.operation
+    }
+
+    /// What was asked. What may run, [`Self::operation`], differs from it where rules are kept.
+    pub fn asked(&self) -> &Payload {
+        self.asked.as_ref().unwrap_or(&self.operation.payload)
+    }
+
+    /// The digest of the policy that allows it.
+    pub const fn policy(&self) -> &Arc<str> {
+        &self.policy
     }
 
     pub fn caller(&self) -> &Arc<Principal> {
@@ -318,6 +332,8 @@ impl Permit {
         Self {
             role: Arc::new(Role::for_tests(&caller.role, rate_limit)),
             operation,
+            asked: None,
+            policy: "tests".into(),
             caller,
             rule: None,
             bounds: Bounds::default(),

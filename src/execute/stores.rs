@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::mongodb::{MongoStore, ViewsError};
+use super::mongodb::{MongoStore, Opening, ViewsError};
 use super::mysql::MysqlStore;
 use super::pool::PoolState;
 use super::postgres::PostgresStore;
@@ -10,6 +10,7 @@ use super::redis::{RedisReply, RedisStore};
 use super::request::{AuditRow, SqlRequest};
 use super::transaction::{Batched, Begun, Fault, Statement, Transactional, batch};
 use super::{Error, mongodb, redis};
+use crate::authenticate::Principal;
 use crate::config;
 use crate::limit::Ticket;
 use crate::operation::{Classification, Operation, Payload, Store};
@@ -254,6 +255,27 @@ impl Stores {
                 mongodb.behind_views(&operation.classification).await
             }
             (Store::Mongodb, None) | (Store::Postgres | Store::Mysql | Store::Redis, _) => Ok(None),
+        }
+    }
+
+    /// What opened one of the caller's cursors, where that was decided under another policy than the one with this
+    /// digest, or for the key as it was before its role or user changed.
+    pub fn opened_otherwise(&self, id: i64, caller: &Principal, policy: &str) -> Option<Opening> {
+        let mongodb = self.mongodb.as_ref()?;
+        mongodb.opened_otherwise(id, caller, policy)
+    }
+
+    /// Notes under which policy a cursor was judged again.
+    pub fn cursor_judged(&self, id: i64, opening: Opening) {
+        if let Some(mongodb) = &self.mongodb {
+            mongodb.judged(id, opening);
+        }
+    }
+
+    /// Closes a cursor of the caller's, here and on its server. One that a request is using is left.
+    pub async fn close_cursor(&self, id: i64, caller: &Principal) {
+        if let Some(mongodb) = &self.mongodb {
+            mongodb.close_cursor(id, caller).await;
         }
     }
 

@@ -11,6 +11,7 @@ mod keys;
 mod lifecycle;
 mod memory;
 mod outage;
+mod policy_change;
 mod routes;
 mod rules;
 mod scripts;

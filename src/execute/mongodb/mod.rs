@@ -32,10 +32,13 @@ pub use command::KILL_CURSORS_MAX;
 pub use connection::{
     CONNECT_MS_MAX, ConnectError, MongoSettings, PoolGauges, SERVER_SELECTION_MS_MAX,
 };
-pub use cursors::{CURSOR_IDLE_MS_MAX, CURSORS_MAX, CURSORS_PER_KEY_MAX};
+pub use cursors::{
+    CURSOR_COMMAND_BYTES_MAX, CURSOR_IDLE_MS_MAX, CURSORS_MAX, CURSORS_PER_KEY_MAX, Opening,
+};
 pub use transactions::TRANSACTIONS;
 pub use views::{VIEWS_FRESH_MS, VIEWS_MAX, ViewsError};
 
+use crate::authenticate::Principal;
 use crate::execute::Error;
 use crate::execute::transaction::Desk;
 use crate::limit::Ticket;
@@ -136,6 +139,30 @@ impl MongoStore {
         self.cursors().len()
     }
 
+    /// See [`Stores::opened_otherwise`](crate::execute::stores::Stores::opened_otherwise).
+    pub(super) fn opened_otherwise(
+        &self,
+        id: i64,
+        caller: &Principal,
+        policy: &str,
+    ) -> Option<Opening> {
+        let cursors = self.cursors();
+        cursors.opened_otherwise(id, caller, policy).cloned()
+    }
+
+    /// Notes under which policy a cursor was judged again.
+    pub(super) fn judged(&self, id: i64, opening: Opening) {
+        self.cursors().judged(id, opening);
+    }
+
+    /// Closes a cursor of the caller's that no request is using.
+    pub(super) async fn close_cursor(&self, id: i64, caller: &Principal) {
+        let doomed = self.cursors().doom(id, &caller.key_id);
+        if let Some(cursor) = doomed {
+            self.kill_cursor(&cursor).await;
+        }
+    }
+
     /// Asks the server whether it serves. May be cancelled.
     pub async fn ping(&self) -> Result<(), Error> {
         if self.0.watch.is_down() {
@@ -226,7 +253,7 @@ impl MongoStore {
                 .await
                 .map_err(|error| unavailable(error.to_string()))?,
             database,
-            key_id: &permit.caller().key_id,
+            permit,
         };
         Ok((run, prepared))
     }

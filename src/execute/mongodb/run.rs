@@ -8,9 +8,10 @@ use mongodb::Client;
 use tokio::time::timeout;
 
 use super::command::{Kind, Prepared};
-use super::cursors::{Doomed, Full, Namespace, Refusal};
+use super::cursors::{Doomed, Full, Namespace, Opening, Refusal};
 use super::failure::{self, unavailable};
 use super::{CONTROL_MS_MAX, CURSORS_PER_KEY_MAX, MongoStore, Session};
+use crate::decide::Permit;
 use crate::execute::Error;
 use crate::operation::Store;
 
@@ -51,10 +52,14 @@ pub(super) struct Run<'a> {
     pub store: &'a MongoStore,
     pub client: &'a Client,
     pub database: &'a str,
-    pub key_id: &'a str,
+    pub permit: &'a Permit,
 }
 
 impl Run<'_> {
+    pub(super) fn key_id(&self) -> &str {
+        &self.permit.caller().key_id
+    }
+
     pub async fn command(&self, prepared: Prepared) -> Result<RawDocumentBuf, Error> {
         match prepared.kind.clone() {
             Kind::Plain => self.plain(prepared).await,
@@ -94,12 +99,12 @@ impl Run<'_> {
 
     /// Registers a cursor that the server has opened; without room it is killed and the request refused.
     async fn keep(&self, id: i64, namespace: Namespace, session: Session) -> Result<(), Error> {
-        let key_id = Arc::from(self.key_id);
+        let opening = Opening::of(self.permit);
         let now = Instant::now();
         let kept = self
             .store
             .cursors()
-            .open(id, &key_id, namespace, session, now);
+            .open(id, opening, namespace, session, now);
         let Err((full, doomed)) = kept else {
             return Ok(());
         };
@@ -125,7 +130,10 @@ impl Run<'_> {
             database: self.database.to_owned(),
             collection,
         };
-        let session = self.store.cursors().check_out(id, self.key_id, &namespace);
+        let session = self
+            .store
+            .cursors()
+            .check_out(id, self.key_id(), &namespace);
         let session = session.map_err(|refusal| refused(id, refusal))?;
         // A failed or abandoned getMore leaves a cursor whose position nobody knows: it is not continued.
         let mut held = Held {
@@ -161,7 +169,7 @@ impl Run<'_> {
             let cursors = self.store.cursors();
             let foreign = ids
                 .iter()
-                .find(|id| !cursors.is_owned(**id, self.key_id, &namespace));
+                .find(|id| !cursors.is_owned(**id, self.key_id(), &namespace));
             if let Some(id) = foreign {
                 return Err(refused(*id, Refusal::NoSuchCursor));
             }

@@ -65,11 +65,11 @@ impl Run<'_> {
         let id = self.name(fields);
         let desk = self.store.transactions();
         let held = if fields.starts {
-            let (mut held, _) = desk.reserve(id, self.key_id, &Options::default())?;
+            let (mut held, _) = desk.reserve(id, self.key_id(), &Options::default())?;
             held.transaction = Some(self.begin(fields, prepared.timeout_ms).await?);
             held
         } else {
-            desk.check_out(id, self.key_id)?.0
+            desk.check_out(id, self.key_id())?.0
         };
         match prepared.kind {
             Kind::CommitTransaction => commit(held).await,
@@ -83,7 +83,7 @@ impl Run<'_> {
     /// No other key, session or number has the same.
     fn name(&self, fields: &TransactionFields) -> TransactionId {
         let number = fields.number.to_be_bytes();
-        TransactionId::of(&[self.key_id.as_bytes(), &fields.session, &number])
+        TransactionId::of(&[self.key_id().as_bytes(), &fields.session, &number])
     }
 
     async fn begin(
