@@ -13,10 +13,7 @@ use crate::operation::Object;
 struct Shop;
 
 fn columns(list: &[(&str, &str)]) -> Option<Arc<[Column]>> {
-    let column = |(name, type_name): &(&str, &str)| Column {
-        name: (*name).into(),
-        type_name: (*type_name).into(),
-    };
+    let column = |(name, type_name): &(&str, &str)| Column::new(name, type_name);
     Some(list.iter().map(column).collect())
 }
 
