@@ -46,7 +46,7 @@ pub use judge::{TouchVerdict, Verdict};
 
 use fault::Faults;
 use judge::Judged;
-use restrict::{Circumstances, Kept, Shadow};
+use restrict::{Circumstances, Kept, Rewritings, Shadow};
 use rules::Bounds;
 use source::Sources;
 use stores::{PerStore, StoreObjects};
@@ -58,6 +58,7 @@ pub struct Policy {
     roles: HashMap<String, Arc<Role>>,
     mask_salt: MaskSalt,
     digest: Arc<str>,
+    rewritings: Rewritings,
     warnings: Vec<Fault>,
 }
 
@@ -111,6 +112,7 @@ impl Policy {
             roles,
             mask_salt: mask_salt.unwrap_or_default(),
             digest: source::digest(files).into(),
+            rewritings: Rewritings::default(),
             warnings: faults.finish()?,
         })
     }

@@ -168,6 +168,22 @@ impl Condition {
     }
 }
 
+impl Condition {
+    /// Whether it compares something with an attribute of the caller.
+    pub fn mentions(&self, attribute: Attribute) -> bool {
+        let is_it = |value: &Constant| matches!(value, Constant::Caller(of) if *of == attribute);
+        match self {
+            Self::All(conditions) | Self::Any(conditions) => {
+                conditions.iter().any(|one| one.mentions(attribute))
+            }
+            Self::Not(condition) => condition.mentions(attribute),
+            Self::Compare { value, .. } => is_it(value),
+            Self::In { values, .. } => values.iter().any(is_it),
+            Self::IsNull { .. } => false,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Comparison {
     Equal,

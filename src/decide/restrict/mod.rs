@@ -11,6 +11,7 @@ use crate::authenticate::Principal;
 use crate::operation::Object;
 
 mod apply;
+mod cache;
 mod computed;
 pub mod mongodb;
 pub mod mysql;
@@ -18,6 +19,7 @@ pub mod postgres;
 
 pub(super) use apply::Kept;
 pub use apply::{Circumstances, NoColumns, Shadow};
+pub(super) use cache::Rewritings;
 
 /// The rules that one statement must keep. Exists only where a touched table has some.
 #[derive(Debug, Clone)]
