@@ -53,9 +53,9 @@ pub struct Server {
     pub connections_max: usize,
     /// How long a client may take to send a request's headers, and then its body.
     pub receive_timeout_ms: u64,
-    /// How long requests in flight may take to finish after SIGTERM.
     /// How long a client may take nothing of what is sent to it.
     pub send_timeout_ms: u64,
+    /// How long requests in flight may take to finish after SIGTERM.
     pub drain_grace_ms: u64,
 }
 
@@ -76,9 +76,9 @@ pub struct Admin {
 pub enum NativeGrants {
     /// Nobody looks.
     Off,
-    /// It is said in the log and in health.
+    /// It is said in the log, in health (`warning`) and in metrics.
     Warn,
-    /// And nothing is sent to the store until it is clean.
+    /// And nothing is sent to the store until it is clean; until then `/health` and `/readyz` are 503.
     Require,
 }
 
