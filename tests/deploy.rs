@@ -286,7 +286,7 @@ fn kubernetes_mounts_what_exists() {
 }
 
 /// The sidecar's metrics, without what a histogram appends.
-const METRICS: [&str; 23] = [
+const METRICS: [&str; 26] = [
     "database_query_duration_seconds",
     "database_connection_pool_size",
     "database_connection_pool_in_use",
@@ -308,6 +308,9 @@ const METRICS: [&str; 23] = [
     "bulkhead_policy_info",
     "bulkhead_policy_reloads_total",
     "bulkhead_build_info",
+    "bulkhead_native_grants_differences",
+    "bulkhead_native_grants_known",
+    "bulkhead_store_held_back",
     "process_resident_memory_bytes",
     "up",
 ];

@@ -33,7 +33,7 @@ pub async fn handle(gate: Arc<Gate>, request: Request<Incoming>) -> Reply {
     }
 }
 
-/// Every configured store and the policy in force; 503 unless all stores are up.
+/// Every configured store and the policy in force; 503 unless all stores are up and none is held back.
 pub fn health(gate: &Gate) -> Reply {
     let mut report = gate.health.report();
     let policy = gate.policy.load();
@@ -75,6 +75,10 @@ fn metrics(gate: &Gate) -> Reply {
             gate.metrics.set_pool(store, pool);
             let open = gate.stores.transactions_open(store);
             gate.metrics.set_transactions(store, open);
+        }
+        if let Some(grants) = gate.health.grants(store) {
+            let held_back = gate.health.is_held_back(store);
+            gate.metrics.set_grants(store, grants, held_back);
         }
     }
     match gate.metrics.render() {

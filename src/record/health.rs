@@ -34,6 +34,10 @@ struct State {
 }
 
 impl State {
+    fn grants(&self) -> Option<Grants> {
+        *self.grants.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn report(&self) -> Value {
         let latency_ms = self.latency_us.load(Ordering::Relaxed) as f64 / 1000.0;
         let mut report = match self.status.load(Ordering::Relaxed) {
@@ -42,8 +46,7 @@ impl State {
             DOWN => json!({"status": "down"}),
             _ => json!({"status": "unknown"}),
         };
-        let grants = *self.grants.lock().unwrap_or_else(PoisonError::into_inner);
-        if let (Some(grants), Some(report)) = (grants, report.as_object_mut()) {
+        if let (Some(grants), Some(report)) = (self.grants(), report.as_object_mut()) {
             let text = match grants {
                 Grants::Unknown => "unknown".to_owned(),
                 Grants::Clean => "clean".to_owned(),
@@ -136,6 +139,11 @@ impl Health {
         state.held_back.store(held_back, Ordering::SeqCst);
     }
 
+    /// What is known of a store's own grants; `None` where nobody looks.
+    pub fn grants(&self, store: Store) -> Option<Grants> {
+        self.of(store).grants()
+    }
+
     /// Whether nothing may be sent to a store, since its own grants are not the policy's.
     pub fn is_held_back(&self, store: Store) -> bool {
         self.of(store).held_back.load(Ordering::Relaxed)
@@ -204,7 +212,8 @@ impl Health {
     }
 
     /// Ready once every configured store has been reached, until draining. An outage later on does not
-    /// make the sidecar unready: the other stores still work, and a pod taken out of service would not help.
+    /// make the sidecar unready: the other stores still work, and a pod taken out of service would not help. A store
+    /// that is held back does: what is unready then are grants, and a rollout must not go on past them.
     pub fn is_ready(&self) -> bool {
         !self.is_draining()
             && self.system.ever_up.load(Ordering::Relaxed)
@@ -213,23 +222,51 @@ impl Health {
             })
     }
 
-    /// Whether every configured store is up, and the sidecar's own connection.
+    /// Whether every configured store is up and may be asked, and the sidecar's own connection is up.
     pub fn is_healthy(&self) -> bool {
+        let is_up = |store| self.of(store).status.load(Ordering::Relaxed) == UP;
         self.system.status.load(Ordering::Relaxed) == UP
             && self
                 .configured()
-                .all(|store| self.of(store).status.load(Ordering::Relaxed) == UP)
+                .all(|store| is_up(store) && !self.is_held_back(store))
     }
 
-    /// The pattern's aggregate: a member for each configured store.
+    /// What works, and somebody should look at: a store whose grants are not known to be the policy's, a policy on
+    /// disk that is not in force.
+    fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for store in self.configured() {
+            match self.grants(store) {
+                Some(Grants::Drift(_)) => {
+                    warnings.push(format!("{store} grants other than the policy does"));
+                }
+                Some(Grants::Unknown) => {
+                    warnings.push(format!("what {store} grants could not be compared"));
+                }
+                Some(Grants::Clean) | None => {}
+            }
+        }
+        if self.rejected().is_some() {
+            warnings.push("the policy on disk is refused; the one before is in force".to_owned());
+        }
+        warnings
+    }
+
+    /// The pattern's aggregate: a member for each configured store. `status` is `ok`, `warning` (everything works, and
+    /// `warnings` say what to look at), `degraded` or `draining`.
     pub fn report(&self) -> Map<String, Value> {
         let mut report = Map::new();
+        let warnings = self.warnings();
         let status = match (self.is_draining(), self.is_healthy()) {
             (true, _) => "draining",
-            (false, true) => "ok",
+            (false, true) if warnings.is_empty() => "ok",
+            (false, true) => "warning",
             (false, false) => "degraded",
         };
         report.insert("status".into(), status.into());
+        if !warnings.is_empty() {
+            report.insert("warnings".into(), warnings.into());
+        }
         report.insert("system".into(), self.system.report());
         for store in self.configured() {
             let entry = self.of(store).report();
@@ -290,5 +327,38 @@ mod tests {
         );
         health.drain().await;
         assert!(!health.is_ready());
+    }
+
+    /// What grants do to each of the three answers, by what is known and whether the store is held back for it.
+    #[test]
+    fn grants_show_in_health() {
+        let health = Health::default();
+        health.configure(Store::Mysql);
+        health.system(true);
+        health.up(Store::Mysql, Duration::from_millis(1));
+        for (grants, held_back, status, is_healthy, is_ready) in [
+            (Grants::Clean, false, "ok", true, true),
+            (Grants::Drift(2), false, "warning", true, true),
+            (Grants::Unknown, false, "warning", true, true),
+            (Grants::Drift(2), true, "degraded", false, false),
+            (Grants::Unknown, true, "degraded", false, false),
+        ] {
+            health.set_grants(Store::Mysql, grants, held_back);
+            let report = health.report();
+            let seen = (health.is_healthy(), health.is_ready());
+            assert_eq!(report["status"], status, "{grants:?}");
+            assert_eq!(seen, (is_healthy, is_ready), "{grants:?}");
+            assert_eq!(
+                report.contains_key("warnings"),
+                status != "ok",
+                "{grants:?}"
+            );
+        }
+        health.set_grants(Store::Mysql, Grants::Clean, false);
+        health.policy_refused(Rejected { places: Vec::new() });
+        assert_eq!(health.report()["status"], "warning");
+        assert!(health.is_healthy());
+        health.policy_accepted();
+        assert_eq!(health.report()["status"], "ok");
     }
 }

@@ -15,6 +15,10 @@ use crate::error::Code;
 use crate::execute::pool::PoolState;
 use crate::limit::LimiterMode;
 use crate::operation::Store;
+use crate::record::health::Grants;
+
+mod grants;
+use grants::NativeGrants;
 
 /// Upper bounds in seconds: from a cached single-row read to the longest statement time-out.
 const QUERY_BUCKETS: [f64; 14] = [
@@ -97,6 +101,7 @@ pub struct Metrics {
     pub audit_failures: IntCounter,
     policy_info: IntGaugeVec,
     policy_reloads: IntCounterVec,
+    native_grants: NativeGrants,
 }
 
 impl Metrics {
@@ -170,6 +175,7 @@ impl Metrics {
                 &["version", "digest"],
             )?,
             policy_reloads: policy_reloads(&make)?,
+            native_grants: NativeGrants::new(&make)?,
             registry: make.build_info()?,
         })
     }
@@ -261,6 +267,10 @@ impl Metrics {
         self.transactions
             .with_label_values(&[store.as_str()])
             .set(open);
+    }
+
+    pub fn set_grants(&self, store: Store, grants: Grants, held_back: bool) {
+        self.native_grants.set(store, grants, held_back);
     }
 
     pub fn count_reload(&self, accepted: bool) {

@@ -179,6 +179,8 @@ impl Dev {
 /// A further sidecar before the same databases, with a configuration of its own.
 pub struct Sidecar {
     pub http: String,
+    #[allow(dead_code, reason = "not every binary asks it")]
+    pub admin: String,
     pub child: Child,
     _folder: tempfile::TempDir,
 }
@@ -204,18 +206,19 @@ impl Sidecar {
             .unwrap();
         let mut output = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
-        let http = loop {
+        let (http, admin) = loop {
             line.clear();
             assert!(output.read_line(&mut line).unwrap() > 0, "serve ended");
             let told: Value = serde_json::from_str(&line).unwrap();
-            if let Some(address) = told["data"].as_str() {
-                break format!("http://{address}");
+            if let (Some(data), Some(admin)) = (told["data"].as_str(), told["admin"].as_str()) {
+                break (format!("http://{data}"), format!("http://{admin}"));
             }
         };
         // Its log goes on; nobody reads it, but the pipe must not fill.
         std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
         Self {
             http,
+            admin,
             child,
             _folder: folder,
         }
