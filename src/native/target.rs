@@ -7,7 +7,11 @@ use ::redis::aio::MultiplexedConnection;
 use mysql_async::Conn;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::{Difference, Error, Side, mongodb, mysql, postgres, redis, sidecar, subjects};
+use super::mend::{self, Comparison};
+use super::{
+    Difference, Error, Side, Subject, account_name, mongodb, mysql, postgres, redis, sidecar,
+    subjects,
+};
 use crate::config;
 use crate::decide::Policy;
 use crate::execute::mongodb::MongoSettings;
@@ -85,78 +89,84 @@ impl Target {
         })
     }
 
+    /// The same with a password that its URL does not show.
+    #[must_use]
+    pub fn with_password(mut self, password: SecretString) -> Self {
+        match &mut self {
+            Self::Postgres(settings) | Self::Mysql(settings) => settings.password = password,
+            Self::Mongodb(settings) => settings.password = Some(password),
+            Self::Redis(settings) => settings.password = Some(password),
+        }
+        self
+    }
+
     /// Every difference, as an administrator sees it: of the policy's roles, of the accounts that hold one of them
-    /// and of `account`, and roles that the policy does not have.
+    /// and of `account`, and roles that the policy does not have; with what mends them.
     pub async fn differences(
         &self,
         policy: &Policy,
         account: Option<&str>,
-    ) -> Result<Vec<Difference>, Error> {
+    ) -> Result<Comparison, Error> {
         let comparing = self.compare(policy, account);
         tokio::time::timeout(COMPARE_TIMEOUT, comparing)
             .await
             .map_err(|_| Error::Read("it takes too long".into()))?
     }
 
-    async fn compare(
-        &self,
-        policy: &Policy,
-        account: Option<&str>,
-    ) -> Result<Vec<Difference>, Error> {
+    async fn compare(&self, policy: &Policy, account: Option<&str>) -> Result<Comparison, Error> {
         let store = self.store();
-        let account = account.map(|name| match store {
-            Store::Mysql if !name.contains('@') => format!("{name}@%"),
-            Store::Postgres | Store::Mysql | Store::Mongodb | Store::Redis => name.to_owned(),
-        });
-        let mut subjects = subjects(policy, store, account.as_deref());
-        let mut others: Vec<String> = Vec::new();
-        let mut add = |holders: Vec<String>, subjects: &mut Vec<super::Subject>| {
-            for holder in holders {
-                if !subjects.iter().any(|subject| subject.name == holder) {
-                    subjects.push(sidecar(policy, store, &holder));
-                    others.push(holder);
-                }
-            }
+        let account = account.map(|name| account_name(store, name));
+        let scripted = subjects(policy, store, account.as_deref());
+        let with = |holders: &[String]| {
+            let is_new = |holder: &&String| scripted.iter().all(|one| one.name != **holder);
+            let holders = holders.iter().filter(is_new);
+            let holders: Vec<Subject> = holders.map(|name| sidecar(policy, store, name)).collect();
+            (
+                scripted
+                    .iter()
+                    .cloned()
+                    .chain(holders.iter().cloned())
+                    .collect::<Vec<_>>(),
+                holders,
+            )
         };
-        let (strays, mut all) = match self {
+        let (others, only_holders, mut all) = match self {
             Self::Postgres(settings) => {
                 let client = crate::system::connect(settings)
                     .await
                     .map_err(unconnected)?;
-                let (strays, holders) = postgres::others(&client, &subjects).await?;
-                add(holders, &mut subjects);
-                (strays, postgres::differences(&client, &subjects).await?)
+                let others = postgres::others(&client, &scripted).await?;
+                let (subjects, holders) = with(&others.holders);
+                let all = postgres::differences(&client, &subjects).await?;
+                (others, holders, all)
             }
             Self::Mysql(settings) => {
                 let mut conn = mysql_connection(settings).await?;
-                let (strays, holders) = mysql::others(&mut conn, &subjects).await?;
-                add(holders, &mut subjects);
-                (strays, mysql::differences(&mut conn, &subjects).await?)
+                let others = mysql::others(&mut conn, &scripted).await?;
+                let (subjects, holders) = with(&others.holders);
+                let all = mysql::differences(&mut conn, &subjects).await?;
+                (others, holders, all)
             }
             Self::Mongodb(settings) => {
                 let client = crate::execute::mongodb::open(settings)
                     .await
                     .map_err(unconnected)?;
-                let (strays, holders) = mongodb::others(&client, &subjects).await?;
-                add(holders, &mut subjects);
-                (strays, mongodb::differences(&client, &subjects).await?)
+                let others = mongodb::others(&client, &scripted).await?;
+                let (subjects, holders) = with(&others.holders);
+                let all = mongodb::differences(&client, &subjects).await?;
+                (others, holders, all)
             }
             Self::Redis(settings) => {
                 let mut connection = redis_connection(settings).await?;
-                let (strays, mut anybody) = redis::others(&mut connection, &subjects).await?;
-                anybody.extend(redis::differences(&mut connection, &subjects).await?);
-                (strays, anybody)
+                let others = redis::others(&mut connection, &scripted).await?;
+                let all = redis::differences(&mut connection, &scripted).await?;
+                (others, Vec::new(), all)
             }
         };
         // Who holds some of the roles only may do less than all callers, and must not do more.
-        all.retain(|found| found.side == Side::Extra || !others.contains(&found.subject));
-        all.extend(strays.into_iter().map(|subject| Difference {
-            subject,
-            side: Side::Extra,
-            what: "existence".to_owned(),
-            on: "the server: the policy has no such role".to_owned(),
-        }));
-        Ok(all)
+        let is_holder = |name: &str| only_holders.iter().any(|holder| holder.name == name);
+        all.retain(|found| found.side == Side::Extra || !is_holder(&found.subject));
+        Ok(mend::put_together(store, all, others, &scripted))
     }
 
     /// How the account of the sidecar differs from what its callers may do, as that account itself sees it.

@@ -110,12 +110,19 @@ pub struct GrantsArgs {
     /// Compare a server, as an administrator of it; without a URL, as the account of --config's sidecar
     #[arg(long, value_name = "URL", num_args = 0..=1)]
     verify: Option<Option<String>>,
+    /// With --verify URL: print the statements that make the server grant what the policy does, in place of the
+    /// differences; 1 where there are any
+    #[arg(long, requires = "verify")]
+    fix: bool,
     /// With --verify: the sidecar's configuration
     #[arg(long, value_name = "FILE", env = "BULKHEAD_CONFIG")]
     config: Option<PathBuf>,
     /// With --verify URL: the certificate of the authority that signed the server's
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
+    /// With --verify URL: a file with the password, so that the command line does not show it
+    #[arg(long, value_name = "FILE", requires = "verify")]
+    password_file: Option<PathBuf>,
     /// The sidecar's own account, which is given, or compared with, what all callers may do (MySQL: `user@host`)
     #[arg(long, value_name = "NAME")]
     account: Option<String>,
