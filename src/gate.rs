@@ -291,7 +291,8 @@ impl Gate {
                 .map(|permit| &permit.operation().classification);
             let refused = permit.as_ref().err().map(|problem| problem.code);
             let whole = reached.unwrap_or(&named);
-            let line = Recorded::of(&caller.role, store, whole, refused, policy.digest());
+            let (digest, at) = (policy.digest(), Timestamp::now());
+            let line = Recorded::of(&caller.role, store, whole, refused, digest, at);
             line.into_iter().for_each(|line| requests.note(line));
         }
         permit
