@@ -6,6 +6,7 @@
 mod aside;
 mod ask;
 mod classify;
+mod explain;
 mod withhold;
 
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use crate::error::{Code, Problem};
 use crate::execute::request::AuditRow;
 use crate::execute::stores::{Answer, Extra, Stores};
 use crate::limit::{Limiter, Quota, Ticket};
-use crate::operation::{Classification, Operation, Store};
+use crate::operation::{Operation, Store};
 use crate::record::audit::Audit;
 use crate::record::health::{Health, InFlight};
 use crate::record::metrics::Metrics;
@@ -67,12 +68,6 @@ pub struct Request<'r> {
     pub transaction: Option<TransactionId>,
 }
 
-/// What `explain` tells: the decision and what is touched.
-pub struct Explanation {
-    pub refused: Option<Problem>,
-    pub classification: Option<Arc<Classification>>,
-}
-
 impl Gate {
     /// Answers one request and records it.
     ///
@@ -109,52 +104,6 @@ impl Gate {
         let tickets = self.admit(permits, record).await?;
         let answer = self.execute(tickets, rest, &mut sink, record).await?;
         Ok((answer, sink))
-    }
-
-    /// Judges without executing: the pipeline as far as `decide`.
-    pub async fn explain(
-        &self,
-        request: &Request<'_>,
-        receive: impl Future<Output = Result<Ask, Problem>>,
-    ) -> Result<Explanation, Problem> {
-        let mut record = Record::begin(request, None);
-        let explained = self.judge(request, receive, &mut record).await;
-        self.record(&record, explained.as_ref().err());
-        explained
-    }
-
-    async fn judge(
-        &self,
-        request: &Request<'_>,
-        receive: impl Future<Output = Result<Ask, Problem>>,
-        record: &mut Record<'_>,
-    ) -> Result<Explanation, Problem> {
-        let _in_flight = self.enter(request)?;
-        let caller = self.authenticate(request.key, record).await?;
-        let ask = receive.await?;
-        record.store = Some(ask.store());
-        let policy = self.policy.load_full();
-        let (operations, rest) = match self.classify(ask, &policy, record).await {
-            Ok(classified) => classified,
-            Err(problem) => {
-                return Ok(Explanation {
-                    refused: Some(problem),
-                    classification: None,
-                });
-            }
-        };
-        let named = operations
-            .first()
-            .map(|one| Arc::clone(&one.classification));
-        let permits = self
-            .decide(&policy, &caller, operations, &rest, record)
-            .await;
-        let reached = permits.as_ref().ok().and_then(|permits| permits.first());
-        let reached = reached.map(|permit| Arc::clone(&permit.operation().classification));
-        Ok(Explanation {
-            classification: reached.or(named),
-            refused: permits.err(),
-        })
     }
 
     /// Who is calling, for `whoami`.
@@ -310,16 +259,8 @@ impl Gate {
     ) -> Result<Permit, Problem> {
         let now = Timestamp::now();
         let store = operation.store;
-        if store == Store::Mongodb {
-            policy
-                .allows(caller, &operation, now)
-                .map_err(|refusal| record.cause(&refusal))?;
-            let behind = self.stores.behind(&operation).await;
-            if let Some(whole) = behind.map_err(|error| record.cause(&error))? {
-                operation.classification = Arc::new(whole);
-                record.widened(&operation);
-            }
-        }
+        self.widen(policy, caller, &mut operation, now, record)
+            .await?;
         let catalogue = if policy.needs_columns(&caller.role, store) {
             let known = self.catalogues.with_columns(store).await;
             known.map_err(|error| record.cause(&error))?
@@ -334,6 +275,29 @@ impl Gate {
         policy
             .decide(caller, operation, &circumstances)
             .map_err(|refusal| record.cause(&refusal))
+    }
+
+    /// Adds to a command of MongoDB's what lies behind the views that it names.
+    async fn widen(
+        &self,
+        policy: &Policy,
+        caller: &Principal,
+        operation: &mut Operation,
+        now: Timestamp,
+        record: &mut Record<'_>,
+    ) -> Result<(), Problem> {
+        if operation.store != Store::Mongodb {
+            return Ok(());
+        }
+        policy
+            .allows(caller, operation, now)
+            .map_err(|refusal| record.cause(&refusal))?;
+        let behind = self.stores.behind(operation).await;
+        if let Some(whole) = behind.map_err(|error| record.cause(&error))? {
+            operation.classification = Arc::new(whole);
+            record.widened(operation);
+        }
+        Ok(())
     }
 
     async fn admit(

@@ -296,24 +296,8 @@ impl Door {
         };
         let asked = head.as_request("explain");
         let explained = self.gate.explain(&asked, receive).await?;
-        let touches: Vec<_> = explained
-            .classification
-            .iter()
-            .flat_map(|classification| &classification.touches)
-            .map(|touch| json!({"object": touch.object.to_string(), "action": touch.action.as_str()}))
-            .collect();
-        let body = match explained.refused {
-            None => json!({"decision": "allow", "code": null, "touches": touches}),
-            Some(problem) => json!({
-                "decision": "deny",
-                "code": problem.code.as_str(),
-                "touches": touches,
-                "detail": problem.detail,
-                "objects": problem.objects,
-                "lives_in": problem.lives_in.map(Store::as_str),
-            }),
-        };
-        Ok(respond::json(StatusCode::OK, body.to_string().into_bytes()))
+        let body = serde_json::to_vec(&explained).map_err(|error| invalid(error.to_string()))?;
+        Ok(respond::json(StatusCode::OK, body))
     }
 
     async fn whoami(&self, head: &Head) -> Result<Reply, Problem> {

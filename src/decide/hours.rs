@@ -27,6 +27,8 @@ const EXAMPLE: &str =
 /// One span of time that comes back every week.
 #[derive(Debug, Clone)]
 pub(super) struct Hours {
+    /// As the policy writes it.
+    written: Box<str>,
     /// Monday first.
     days: [bool; 7],
     /// Minutes of the day. One that ends before it begins goes on after midnight.
@@ -56,11 +58,16 @@ impl Hours {
                 (format!("`{times}` is not a span of time"), help.to_owned())
             })?;
         Ok(Self {
+            written: words.join(" ").into(),
             days,
             from,
             to,
             zone: zone_of(zone)?,
         })
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.written
     }
 
     /// Whether `now` lies within; the end does not. What goes on after midnight belongs to the day on which it

@@ -91,11 +91,11 @@ impl super::Policy {
             return Err(no_store(store));
         };
         let classification = asked.classification;
-        let functions = refused_functions(objects, &classification.functions);
+        let functions = objects.unlisted_functions(&classification.functions);
         if !functions.is_empty() {
             return Err(forbidden(store, &functions));
         }
-        let scripts = refused_scripts(objects, &classification.scripts);
+        let scripts = objects.unlisted_scripts(&classification.scripts);
         if !scripts.is_empty() {
             return Err(unvouched(store, &scripts));
         }
@@ -317,35 +317,6 @@ fn spelled<'p>(
 ) -> Option<&'p str> {
     let (id, written) = named.in_other_case(name)?;
     role?.knows(store, id).then_some(written)
-}
-
-/// Which of the functions that a statement calls the policy does not list.
-fn refused_functions<'f>(objects: &StoreObjects, functions: &'f [String]) -> Vec<&'f str> {
-    functions
-        .iter()
-        .map(String::as_str)
-        .filter(|function| match objects {
-            StoreObjects::Named(named) => {
-                let (namespace, name) = match function.split_once('.') {
-                    Some((namespace, name)) => (Some(namespace), name),
-                    None => (None, *function),
-                };
-                named.functions.find(namespace, name).is_none()
-            }
-            StoreObjects::Keys(_) => true,
-        })
-        .collect()
-}
-
-/// Which of the scripts that are not understood the policy does not vouch for.
-fn refused_scripts<'s>(objects: &StoreObjects, scripts: &'s [Script]) -> Vec<&'s Script> {
-    scripts
-        .iter()
-        .filter(|script| match objects {
-            StoreObjects::Keys(space) => !space.scripts.contains(script.digest.as_str()),
-            StoreObjects::Named(_) => true,
-        })
-        .collect()
 }
 
 /// The code of the gravest refusal, and for a wrong store the right one.

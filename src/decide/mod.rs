@@ -41,8 +41,14 @@ pub use schema::schema;
 pub mod restrict;
 pub mod rules;
 
+mod words;
+pub use words::Clause;
+
 mod judge;
 pub use judge::{TouchVerdict, Verdict};
+
+mod explanation;
+pub use explanation::{Audience, Explanation, Judgement, TouchExplained};
 
 use fault::Faults;
 use judge::Judged;
@@ -389,17 +395,47 @@ impl Policy {
         }
     }
 
-    /// The grants whose rules hold wherever a role uses an object.
-    pub fn ruling<'p>(&'p self, role: &str, store: Store, object: &Object) -> Vec<&'p Grant> {
+    /// Whether every key that one pattern matches is surely matched by another, too.
+    pub fn keys_within(inner: &str, outer: &str) -> bool {
+        match (glob::Glob::strict(inner), glob::Glob::strict(outer)) {
+            (Ok(inner), Ok(outer)) => outer.contains(&inner),
+            (Ok(_) | Err(_), _) => false,
+        }
+    }
+
+    /// What the grants of a role together demand wherever it uses a table or collection, in the policy's words, and
+    /// which grants these are; nothing, for most.
+    pub fn demanded_of(
+        &self,
+        role: &str,
+        store: Store,
+        object: &Object,
+    ) -> (Vec<Clause>, Vec<&Grant>) {
         let (Some(role), Some(StoreObjects::Named(named)), Object::Named { namespace, name }) =
             (self.roles.get(role), self.stores.get(store), object)
         else {
-            return Vec::new();
+            return (Vec::new(), Vec::new());
         };
         let id = named.objects.find(namespace.as_deref(), name);
-        let demands = id.and_then(|id| role.demands(store).get(&id));
-        let grants = demands.map_or(&[][..], |demands| &demands.grants);
-        grants.iter().filter_map(|at| role.grant(*at)).collect()
+        let Some(demands) = id.and_then(|id| role.demands(store).get(&id)) else {
+            return (Vec::new(), Vec::new());
+        };
+        let grants = demands.grants.iter().filter_map(|at| role.grant(*at));
+        (
+            words::of_rules(&demands.rules, demands.bounds),
+            grants.collect(),
+        )
+    }
+
+    /// How the salt of masks differs from another policy's, without telling either.
+    pub fn mask_salt_since(&self, before: &Self) -> Option<&'static str> {
+        let (before, after) = (before.mask_salt.as_str(), self.mask_salt.as_str());
+        match (before.is_empty(), after.is_empty()) {
+            _ if before == after => None,
+            (true, _) => Some("added"),
+            (false, true) => Some("removed"),
+            (false, false) => Some("changed"),
+        }
     }
 }
 

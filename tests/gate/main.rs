@@ -6,6 +6,7 @@ mod audit;
 mod batch;
 mod catalogue;
 mod codes;
+mod explain;
 mod isolation;
 mod keys;
 mod lifecycle;

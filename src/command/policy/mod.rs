@@ -19,6 +19,8 @@ mod coverage;
 mod diff;
 mod explain;
 mod grants;
+mod replay;
+mod says;
 mod schema;
 mod test;
 
@@ -57,6 +59,7 @@ pub struct ExplainArgs {
     /// A policy file, or a directory whose `*.toml` files are merged
     #[arg(long)]
     policy: PathBuf,
+    /// Who asks: a role of the policy
     #[arg(long, required_unless_present = "batch")]
     role: Option<String>,
     /// postgres, mysql, mongodb or redis
@@ -65,11 +68,14 @@ pub struct ExplainArgs {
     /// Judge as on a connection of the caller's own, where transaction control is legal
     #[arg(long)]
     session: bool,
-    /// The user to whom the caller's key belongs, for row filters.
+    /// The user to whom the caller's key belongs, for row filters
     #[arg(long)]
     user_id: Option<String>,
-    /// Judge JSON lines from standard input, a JSON line each
-    #[arg(long, conflicts_with_all = ["role", "store", "session", "user_id", "request"])]
+    /// Judge as at this time (RFC 3339), for grants with `hours`; now, where left out
+    #[arg(long, value_name = "TIME")]
+    at: Option<jiff::Timestamp>,
+    /// Judge JSON lines from standard input, a JSON line each (their form: policies/README.md)
+    #[arg(long, conflicts_with_all = ["role", "store", "session", "user_id", "at", "request"])]
     batch: bool,
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -92,9 +98,9 @@ pub struct DiffArgs {
     old: PathBuf,
     /// The policy after
     new: PathBuf,
-    /// Decide the requests that a sidecar recorded (`record` in its configuration) under both
+    /// Decide the requests that a sidecar recorded (`record` in its configuration) under both; may be repeated
     #[arg(long, value_name = "FILE")]
-    replay: Option<PathBuf>,
+    replay: Vec<PathBuf>,
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
@@ -178,13 +184,16 @@ pub fn run_on(
         }
         PolicyCommand::Test(args) => test::run(args, output, errors),
         PolicyCommand::Schema => schema::run(output),
-        PolicyCommand::Diff(args) => {
-            let both = load(&args.old).and_then(|old| Ok((old, load(&args.new)?)));
-            match both {
-                Ok((old, new)) => diff::run(&old, &new, args, output, errors),
-                Err(fault) => report::load_fault(&fault, args.format, output, errors),
+        PolicyCommand::Diff(args) => match (load(&args.old), load(&args.new)) {
+            (Ok(old), Ok(new)) => diff::run(&old, &new, args, output, errors),
+            (Err(fault), Ok(_)) | (Ok(_), Err(fault)) => {
+                report::load_fault(&fault, args.format, output, errors)
             }
-        }
+            (Err(old), Err(new)) => {
+                report::load_fault(&old, args.format, output, errors)?;
+                report::load_fault(&new, args.format, output, errors)
+            }
+        },
         PolicyCommand::Grants(args) => match load(&args.policy) {
             Ok(policy) => grants::run(&policy, args, output, errors),
             Err(fault) => report::load_fault(&fault, args.format, output, errors),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::coverage::{self, Coverage};
 use super::load::{read_all, test_files};
-use super::report::{self, PlaceJson};
+use super::report;
 use super::request::{Body, caller, classify};
 use super::{Exit, Format, LoadFault, TestArgs, load};
 use crate::classify::Session;
@@ -169,7 +169,7 @@ fn as_json(cases: &[Case], outcomes: &[Option<Problem>], failed: usize) -> Value
     let case = |(case, outcome): (&Case, &Option<Problem>)| {
         json!({
             "name": case.name,
-            "place": PlaceJson::from(&case.place),
+            "place": case.place,
             "role": case.role,
             "store": case.store.as_str(),
             "request": request_text(case),

@@ -12,6 +12,7 @@ use super::patterns::PatternSet;
 use super::rules::{Bounds, Mode, TableRules};
 use super::source::Place;
 use super::stores::{KeySpace, ObjectId, PerStore, StoreObjects};
+use super::words::{self, Clause};
 use crate::operation::{Action, Object, Store, Touch};
 
 mod compile;
@@ -64,26 +65,19 @@ impl Grant {
         self.bounds
     }
 
-    /// What it demands, in the policy's words: `rows, mask_columns`.
-    pub fn rules_in_words(&self) -> String {
-        let rules = &self.rules;
-        let all = [
-            ("columns", rules.columns.is_some()),
-            ("deny_columns", !rules.denied.is_empty()),
-            ("mask_columns", !rules.masked.is_empty()),
-            ("rows", !rules.rows.is_empty()),
-            ("require_where", rules.requires_where),
-            ("max_rows", self.bounds.rows_max.is_some()),
-            ("timeout_ms", self.bounds.timeout_ms.is_some()),
-        ];
-        let set = all.into_iter().filter(|(_, is_set)| *is_set);
-        set.map(|(name, _)| name).collect::<Vec<_>>().join(", ")
+    /// What it demands, in the policy's words.
+    pub fn clauses(&self) -> Vec<Clause> {
+        let mut clauses = words::of_rules(&self.rules, self.bounds);
+        if self.is_timed() {
+            let windows: Vec<toml::Value> = self.hours().map(Into::into).collect();
+            clauses.push(Clause::new("hours", windows));
+        }
+        clauses
     }
 
-    /// When it holds.
-    pub fn hours_in_words(&self) -> String {
-        let hours = self.hours.iter().map(|hours| format!("{hours:?}"));
-        hours.collect::<Vec<_>>().join(", ")
+    /// When it holds, in the policy's words; none where it always does.
+    pub fn hours(&self) -> impl Iterator<Item = &str> {
+        self.hours.iter().map(Hours::as_str)
     }
 
     /// Whether it holds at certain times alone.
@@ -173,6 +167,11 @@ impl Role {
         self.bounds
     }
 
+    /// What is said of the role as a whole beside its mode and rate limit, in the policy's words.
+    pub fn clauses(&self) -> Vec<Clause> {
+        words::of_bounds(self.bounds)
+    }
+
     /// Whether anything is granted in the store at this time.
     pub(super) fn is_known_in(&self, store: Store, now: Timestamp) -> bool {
         self.index.get(store).is_some()
@@ -218,6 +217,18 @@ impl Role {
             }
         }
         Allowance::NotGranted
+    }
+
+    /// The grant that would allow a touch at another time.
+    pub(super) fn at_other_times(
+        &self,
+        store: Store,
+        objects: &StoreObjects,
+        touch: &Touch,
+    ) -> Option<&Grant> {
+        let timed = self.timed.iter().filter(|timed| timed.store == store);
+        let mut allowing = timed.filter_map(|timed| timed.index.allowing(objects, touch));
+        self.grant(allowing.next()?)
     }
 
     fn holds(&self, at: GrantIndex, now: Timestamp) -> bool {
