@@ -19,6 +19,7 @@ mod coverage;
 mod diff;
 mod explain;
 mod grants;
+mod help;
 mod replay;
 mod says;
 mod schema;
@@ -33,16 +34,22 @@ pub struct PolicyArgs {
 #[derive(Debug, Subcommand)]
 pub enum PolicyCommand {
     /// Check a policy: every fault with its file, line and mend
+    #[command(after_help = help::CHECK)]
     Check(CheckArgs),
     /// Say what a policy decides about a request, and why; nothing is executed
+    #[command(after_help = help::EXPLAIN)]
     Explain(ExplainArgs),
     /// Run the cases of the `*.test.toml` files beside a policy
+    #[command(after_help = help::TEST)]
     Test(TestArgs),
     /// Print the policy as a store's own grants, or say where a server differs from it
+    #[command(after_help = help::GRANTS)]
     Grants(GrantsArgs),
     /// Say what a change of a policy allows or denies, to whom, on what
+    #[command(after_help = help::DIFF)]
     Diff(DiffArgs),
     /// Print the JSON Schema of the policy format, for editors
+    #[command(after_help = help::SCHEMA)]
     Schema,
 }
 
@@ -88,6 +95,9 @@ pub struct ExplainArgs {
 pub struct TestArgs {
     /// A policy file, or a directory whose `*.toml` files are merged
     path: PathBuf,
+    /// Fail, too, where a grant or a deny rule is exercised by no case
+    #[arg(long)]
+    require_coverage: bool,
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
