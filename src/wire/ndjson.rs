@@ -4,7 +4,7 @@
 
 use std::io::Write as _;
 
-use super::extended_json::{Form as JsonForm, print_extended_json};
+use super::extended_json::{Form as JsonForm, write_extended_json};
 use super::json_rows::{self, NumberForm};
 use crate::reply::{Column, SinkError, Summary, Value};
 
@@ -98,9 +98,8 @@ impl Ndjson {
     /// A row that is one document.
     pub fn document(&mut self, bson: &[u8]) -> Result<(), SinkError> {
         self.start_row()?;
-        let printed = print_extended_json(bson, self.form.documents);
-        let printed = printed.map_err(|error| SinkError::Document(error.to_string()))?;
-        self.out.extend_from_slice(printed.as_bytes());
+        write_extended_json(&mut self.out, bson, self.form.documents)
+            .map_err(|error| SinkError::Document(error.to_string()))?;
         self.bound()?;
         self.end_row();
         Ok(())

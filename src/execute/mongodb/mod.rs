@@ -7,6 +7,7 @@ mod command;
 mod connection;
 mod cursors;
 mod failure;
+mod held;
 mod run;
 mod stream;
 mod transaction_fields;
@@ -17,6 +18,8 @@ mod views;
 mod cursor_server_tests;
 #[cfg(test)]
 mod server_tests;
+#[cfg(test)]
+mod twice_server_tests;
 #[cfg(test)]
 mod values_server_tests;
 
@@ -45,6 +48,7 @@ use command::Prepared;
 use connection::Watch;
 use cursors::{Cursors, Doomed};
 use failure::unavailable;
+use held::Continued;
 use run::Run;
 use transactions::OpenTransaction;
 
@@ -72,7 +76,7 @@ struct Inner {
     settings: MongoSettings,
     client: OnceCell<Client>,
     watch: Arc<Watch>,
-    cursors: Mutex<Cursors<Session>>,
+    cursors: Mutex<Cursors<Continued>>,
     /// Requests that may use the pool at once. One connection is kept free for kills and health checks.
     slots: Semaphore,
     waiting: Semaphore,
@@ -250,7 +254,7 @@ impl MongoStore {
         }
     }
 
-    fn cursors(&self) -> MutexGuard<'_, Cursors<Session>> {
+    fn cursors(&self) -> MutexGuard<'_, Cursors<Continued>> {
         // The registry has no state that a panic could leave half-changed.
         self.0
             .cursors
@@ -259,7 +263,7 @@ impl MongoStore {
     }
 
     /// Kills one cursor on the server, as well as it can: what remains, the server's own idle limit ends.
-    async fn kill_cursor(&self, cursor: &Doomed<Session>) {
+    async fn kill_cursor(&self, cursor: &Doomed<Continued>) {
         let Ok(client) = self.client().await else {
             return;
         };
