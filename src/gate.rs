@@ -6,6 +6,7 @@
 mod aside;
 mod ask;
 mod classify;
+mod understanding;
 mod withhold;
 
 use std::sync::Arc;
@@ -36,6 +37,7 @@ use crate::transaction::TransactionId;
 pub use aside::aside;
 use ask::Rest;
 pub use ask::{Ask, Statement};
+pub use understanding::Understandings;
 
 /// How often a sidecar that drains looks whether transactions are still open.
 const DRAIN_POLL_INTERVAL: Duration = Duration::from_millis(20);
@@ -45,6 +47,7 @@ pub struct Gate {
     pub keys: Authenticator,
     pub policy: ArcSwap<Policy>,
     pub classifications: Arc<Classifications>,
+    pub understandings: Understandings,
     pub catalogues: Catalogues,
     pub limiter: Limiter,
     pub stores: Stores,
@@ -102,10 +105,11 @@ impl Gate {
         let caller = self.authenticate(request.key, record).await?;
         let (ask, mut sink) = receive.await?;
         let policy = self.policy.load_full();
-        let (operations, rest) = self.classify(ask, &policy, record).await?;
+        let (operations, mut rest) = self.classify(ask, &policy, record).await?;
         let permits = self
             .decide(&policy, &caller, operations, &rest, record)
             .await?;
+        rest.understood();
         let tickets = self.admit(permits, record).await?;
         let answer = self.execute(tickets, rest, &mut sink, record).await?;
         Ok((answer, sink))

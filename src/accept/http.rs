@@ -18,13 +18,13 @@ use crate::decide::{Grant, Role};
 use crate::error::{Code, Problem};
 use crate::execute::redis::RedisReply;
 use crate::execute::stores::Answer;
-use crate::gate::{self, Ask, Gate};
+use crate::gate::{self, Ask, Gate, aside};
 use crate::limit::Quota;
 use crate::memory::Exhausted;
 use crate::operation::Store;
 use crate::reply::NoRows;
 use crate::wire;
-use crate::wire::extended_json::{Form as JsonForm, print_extended_json};
+use crate::wire::extended_json::{Form as JsonForm, write_extended_json};
 use crate::wire::json_rows::{Form, JsonRows, NumberForm, RowForm};
 use crate::wire::ndjson;
 use crate::wire::redis_json;
@@ -219,9 +219,12 @@ impl Door {
         *quota = taken;
         match answer? {
             (Answer::Mongodb(document), NoRows) => {
-                let body = print_extended_json(&document, form)
-                    .map_err(|error| invalid(error.to_string()))?;
-                self.bounded(body.into())
+                let mut body = Vec::with_capacity(document.len().saturating_mul(2));
+                aside(document.len(), || {
+                    write_extended_json(&mut body, &document, form)
+                })
+                .map_err(|error| invalid(error.to_string()))?;
+                self.bounded(body)
             }
             (Answer::Sql(_) | Answer::Transaction(_) | Answer::Redis(_), NoRows) => {
                 Err(invalid("not a MongoDB answer"))

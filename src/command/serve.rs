@@ -20,7 +20,7 @@ use crate::catalogue::watch::Catalogues;
 use crate::config::{self, Config};
 use crate::decide::Policy;
 use crate::execute::stores::Stores;
-use crate::gate::Gate;
+use crate::gate::{Gate, Understandings};
 use crate::limit::Limiter;
 use crate::memory::Memory;
 use crate::operation::Store;
@@ -100,7 +100,7 @@ async fn serve(config: Config) -> Result<bool, Failure> {
         body: Bounds {
             bytes_max: server.body_bytes_max,
             timeout: receive_timeout,
-            memory: Memory::new(server.memory_bytes_max),
+            memory: Arc::clone(&gate.understandings.memory),
         },
         rows_max: server.rows_max,
         reply_bytes_max: server.reply_bytes_max,
@@ -167,6 +167,7 @@ async fn assemble(config: &Config) -> Result<(Arc<Gate>, Writer), Failure> {
         keys: Authenticator::new(system, settings),
         policy: ArcSwap::from_pointee(policy),
         classifications: Arc::default(),
+        understandings: Understandings::new(Memory::new(config.server.memory_bytes_max)),
         catalogues,
         limiter: Limiter::new(config.stores.redis.as_ref(), Instant::now())?,
         stores,

@@ -20,4 +20,5 @@ mod stream;
 mod support;
 mod transactions;
 mod transactions_end;
+mod understanding;
 mod views;

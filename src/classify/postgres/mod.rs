@@ -13,6 +13,7 @@
 
 mod parse;
 
+pub use parse::memory_bytes;
 pub(crate) use parse::{is_long, nesting_bound, tree};
 
 mod nodes;
