@@ -21,4 +21,5 @@ mod support;
 mod transactions;
 mod transactions_end;
 mod understanding;
+mod values;
 mod views;
