@@ -23,6 +23,9 @@ pub const STATEMENT_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// milliseconds.
 pub const INLINE_BYTES_MAX: usize = 32 * 1024;
 
+/// A statement whose understanding may take more memory than this, in bytes, is large: few are understood at a time.
+pub const LARGE_BYTES: usize = 16 * 1024 * 1024;
+
 /// Whose connection the statement would run on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Session {

@@ -9,11 +9,9 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use crate::classify::LARGE_BYTES;
 use crate::error::{Code, Problem};
 use crate::memory::{Exhausted, Memory, Part};
-
-/// Understanding that takes more, in bytes, waits for its turn.
-const LARGE_BYTES: usize = 16 * 1024 * 1024;
 
 /// Large statements that are understood side by side: a large one keeps a processor busy.
 const LARGE_AT_ONCE: usize = 2;

@@ -3,8 +3,9 @@
 use pg_query::protobuf::{ParseResult, Token};
 
 use super::{Refusal, Result};
-use crate::classify::STATEMENT_BYTES_MAX;
+use crate::classify::lanes::Length;
 use crate::classify::words::{self, words_outside_quotes};
+use crate::classify::{LARGE_BYTES, STATEMENT_BYTES_MAX};
 
 /// Most words and punctuation marks in a statement; a quoted string is one where it is plain where it ends. Each may
 /// become a node of the tree, which costs up to two kilobytes while it is parsed. A statement with as many parameters as
@@ -17,9 +18,15 @@ const MEASURED_BYTES_MAX: usize = 16 * 1024;
 /// Most steps that the parser may spend on runs of operator characters: some tenths of a second.
 const OPERATOR_STEPS_MAX: usize = 100_000_000;
 
-/// Whether a text is too long to be measured, so that parsing it may take more than a few milliseconds.
-pub fn is_long(sql: &str) -> bool {
-    sql.len() > MEASURED_BYTES_MAX
+/// Beside which statements this one is parsed; see `lanes`.
+pub fn length(sql: &str) -> Length {
+    if sql.len() <= MEASURED_BYTES_MAX {
+        Length::Short
+    } else if memory_bytes(sql) <= LARGE_BYTES {
+        Length::Long
+    } else {
+        Length::Large
+    }
 }
 
 /// The limits that can be checked without parsing.
@@ -89,7 +96,7 @@ pub fn memory_bytes(sql: &str) -> usize {
 /// count to the end of their brackets.
 #[allow(clippy::wildcard_enum_match_arm)] // Every other token counts.
 pub fn nesting_bound(sql: &str) -> Option<usize> {
-    if is_long(sql) {
+    if sql.len() > MEASURED_BYTES_MAX {
         return None;
     }
     // The library makes a slice of a null pointer where a text has no token at all.
