@@ -9,7 +9,7 @@ use hyper::{Request, StatusCode};
 use serde_json::json;
 
 use super::admin;
-use super::body::{self, Bounds, invalid};
+use super::body::{self, Bounds, RowsWanted, invalid};
 use super::coding::{Coding, quality};
 use super::respond::{self, Reply};
 use super::routes::{self, Route};
@@ -22,7 +22,8 @@ use crate::gate::{self, Ask, Gate, aside};
 use crate::limit::Quota;
 use crate::memory::Exhausted;
 use crate::operation::Store;
-use crate::reply::NoRows;
+use crate::reply::{NoRows, RowSink};
+use crate::transaction::TransactionId;
 use crate::wire;
 use crate::wire::extended_json::{Form as JsonForm, write_extended_json};
 use crate::wire::json_rows::{Form, JsonRows, NumberForm, RowForm};
@@ -91,7 +92,7 @@ impl Door {
             Route::Query(_) | Route::MongodbCommand if wants_stream(request.headers()) => {
                 Box::pin(self.stream(head, route, request, quota)).await
             }
-            Route::Query(store) => self.query(&head, store, request, quota).await,
+            Route::Query(store) => self.query(&head, store, None, request, quota).await,
             Route::Batch(store) => Box::pin(self.batch(&head, store, request, quota)).await,
             Route::Transactions(store) => Box::pin(self.begin(&head, store, request, quota)).await,
             Route::Transaction(going) => Box::pin(self.go_on(&head, going, request, quota)).await,
@@ -106,30 +107,49 @@ impl Door {
         }
     }
 
-    async fn query(
+    /// Reads the rest of a request, once its caller is known, and gives the gate's answer. What the body holds of the
+    /// memory for all it holds until then.
+    pub(super) async fn ask<S: RowSink>(
         &self,
-        head: &Head,
+        asked: &gate::Request<'_>,
         store: Store,
         request: Request<Incoming>,
         quota: &mut Option<Quota>,
-    ) -> Result<Reply, Problem> {
+        parse: impl FnOnce(&[u8]) -> Result<(Ask, S), Problem>,
+    ) -> Result<(Answer, S), Problem> {
         let mut held = None;
         let receive = async {
             let received = body::read(request, &self.body).await?;
-            let (ask, wanted) = received.parse(|bytes| body::query(bytes, store))?;
+            let parsed = received.parse(parse)?;
             held = Some(received.part);
-            let rows = JsonRows::new(Form {
-                rows: wanted.rows.unwrap_or_default(),
-                numbers: wanted.numbers,
-                rows_max: wanted.rows_max.unwrap_or(self.rows_max).min(self.rows_max),
-                bytes_max: self.reply_bytes_max,
-            });
+            Ok(parsed)
+        };
+        let (answer, taken) = self.gate.answer(asked, store, receive).await;
+        *quota = taken;
+        answer
+    }
+
+    /// A statement on its own, or in a transaction that its caller holds open.
+    pub(super) async fn query(
+        &self,
+        head: &Head,
+        store: Store,
+        within: Option<TransactionId>,
+        request: Request<Incoming>,
+        quota: &mut Option<Quota>,
+    ) -> Result<Reply, Problem> {
+        let parse = |bytes: &[u8]| {
+            let (ask, wanted) = body::query(bytes, store)?;
+            let rows = JsonRows::new(self.form(wanted));
+            let ask = match within {
+                Some(id) => ask.within(id),
+                None => ask,
+            };
             Ok((ask, rows.within(self.body.memory.part())))
         };
-        let asked = head.as_request("query");
-        let (answer, taken) = self.gate.answer(&asked, store, receive).await;
-        *quota = taken;
-        match answer? {
+        let mut asked = head.as_request("query");
+        asked.transaction = within;
+        match self.ask(&asked, store, request, quota, parse).await? {
             (Answer::Sql(summary), mut rows) => {
                 let part = rows.take_part();
                 let mut reply = respond::json(StatusCode::OK, rows.finish(&summary));
@@ -139,6 +159,15 @@ impl Door {
             (Answer::Transaction(_) | Answer::Mongodb(_) | Answer::Redis(_), _) => {
                 Err(invalid("not a SQL answer"))
             }
+        }
+    }
+
+    pub(super) fn form(&self, wanted: RowsWanted) -> Form {
+        Form {
+            rows: wanted.rows.unwrap_or_default(),
+            numbers: wanted.numbers,
+            rows_max: wanted.rows_max.unwrap_or(self.rows_max).min(self.rows_max),
+            bytes_max: self.reply_bytes_max,
         }
     }
 
@@ -206,18 +235,14 @@ impl Door {
         quota: &mut Option<Quota>,
     ) -> Result<Reply, Problem> {
         let mut form = JsonForm::Relaxed;
-        let mut held = None;
-        let receive = async {
-            let received = body::read(request, &self.body).await?;
-            let (ask, wanted) = received.parse(body::mongodb)?;
+        let parse = |bytes: &[u8]| {
+            let (ask, wanted) = body::mongodb(bytes)?;
             form = wanted;
-            held = Some(received.part);
             Ok((ask, NoRows))
         };
         let asked = head.as_request("command");
-        let (answer, taken) = self.gate.answer(&asked, Store::Mongodb, receive).await;
-        *quota = taken;
-        match answer? {
+        let answer = self.ask(&asked, Store::Mongodb, request, quota, parse);
+        match answer.await? {
             (Answer::Mongodb(document), NoRows) => {
                 let mut body = Vec::with_capacity(document.len().saturating_mul(2));
                 aside(document.len(), || {
@@ -275,16 +300,9 @@ impl Door {
         parse: fn(&[u8]) -> Result<Ask, Problem>,
         quota: &mut Option<Quota>,
     ) -> Result<Vec<RedisReply>, Problem> {
-        let mut held = None;
-        let receive = async {
-            let received = body::read(request, &self.body).await?;
-            let ask = received.parse(parse)?;
-            held = Some(received.part);
-            Ok((ask, NoRows))
-        };
-        let (answer, taken) = self.gate.answer(&asked, Store::Redis, receive).await;
-        *quota = taken;
-        match answer? {
+        let parse = |bytes: &[u8]| Ok((parse(bytes)?, NoRows));
+        let answer = self.ask(&asked, Store::Redis, request, quota, parse);
+        match answer.await? {
             (Answer::Redis(replies), NoRows) => Ok(replies),
             (Answer::Sql(_) | Answer::Transaction(_) | Answer::Mongodb(_), NoRows) => {
                 Err(invalid("not a Redis answer"))

@@ -85,6 +85,27 @@ impl Rest {
 }
 
 impl Ask {
+    /// The same query, in a transaction that its caller holds open.
+    pub fn within(self, id: TransactionId) -> Self {
+        match self {
+            Self::Sql {
+                store,
+                sql,
+                request,
+            } => Self::Within {
+                store,
+                id,
+                statement: Statement { sql, request },
+            },
+            other @ (Self::Batch { .. }
+            | Self::Within { .. }
+            | Self::Begin { .. }
+            | Self::End { .. }
+            | Self::Mongodb { .. }
+            | Self::Redis { .. }) => other,
+        }
+    }
+
     pub const fn store(&self) -> Store {
         match self {
             Self::Sql { store, .. }

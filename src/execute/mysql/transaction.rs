@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::TryFutureExt as _;
 use mysql_async::prelude::Queryable as _;
 
 use super::session::Opener;
@@ -19,7 +20,7 @@ use crate::execute::pool::Lease;
 use crate::execute::request::SqlRequest;
 use crate::execute::transaction::{
     Broken, COMMIT_TIMEOUT_MS, CONTROL_TIMEOUT_MS, Desk, Fate, Limits, RollBack,
-    SERVER_TIMEOUT_SLACK_MS, Statement, Transaction, Transactional,
+    SERVER_TIMEOUT_SLACK_MS, Statement, Transaction, Transactional, in_time,
 };
 use crate::operation::{Operation, Payload, Store};
 use crate::reply::{RowSink, Summary};
@@ -48,11 +49,8 @@ impl Transactional for MysqlStore {
         session.set_busy();
         let begin = begin(&options, limits);
         let beginning = conn(&mut session)?.query_drop(begin);
-        let patience = Duration::from_millis(CONTROL_TIMEOUT_MS);
-        match tokio::time::timeout(patience, beginning).await {
-            Ok(begun) => begun.map_err(|error| fault::into_error(&error, CONTROL_TIMEOUT_MS))?,
-            Err(_) => return Err(unavailable("no answer to START TRANSACTION")),
-        }
+        let beginning = beginning.map_err(|error| fault::into_error(&error, CONTROL_TIMEOUT_MS));
+        in_time(Self::STORE, "START TRANSACTION", beginning).await?;
         Ok(OpenTransaction {
             session,
             opener: Arc::clone(&self.opener),
