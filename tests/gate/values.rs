@@ -138,7 +138,12 @@ async fn numbers_are_strings_unless_native_ones_are_asked_for() {
             "\"1.100000000000000000000000000000\"",
             "1.100000000000000000000000000000",
         ),
-        ("mysql", "CAST(9007199254740993 AS SIGNED)", "\"9007199254740993\"", "9007199254740993"),
+        (
+            "mysql",
+            "CAST(9007199254740993 AS SIGNED)",
+            "\"9007199254740993\"",
+            "9007199254740993",
+        ),
     ] {
         for (numbers, expected) in [("exact", exact), ("native", native)] {
             let sql = format!("SELECT {expression} AS v");
