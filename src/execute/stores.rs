@@ -387,7 +387,8 @@ fn of_mongodb(gauges: mongodb::PoolGauges) -> PoolState {
         idle: count(gauges.idle),
         waiting: count(gauges.waiting),
         max: count(gauges.max),
-        ..PoolState::default()
+        waits_total: gauges.waits_total,
+        waited_us_total: gauges.waited_us_total,
     }
 }
 

@@ -66,6 +66,10 @@ pub struct PoolGauges {
     pub idle: u64,
     pub waiting: u64,
     pub max: u64,
+    /// How many requests had to wait for a connection, since the start.
+    pub waits_total: u64,
+    /// How long they waited altogether, in microseconds.
+    pub waited_us_total: u64,
 }
 
 /// What the driver's events have told so far.
@@ -94,6 +98,7 @@ impl Watch {
             idle: size.saturating_sub(in_use),
             waiting: read(&self.waiting),
             max: u64::from(max),
+            ..PoolGauges::default()
         }
     }
 

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use bson::{RawDocumentBuf, doc};
 use mongodb::{Client, ClientSession};
-use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
+use tokio::sync::{OnceCell, Semaphore};
 use tokio::time::timeout;
 
 pub use command::KILL_CURSORS_MAX;
@@ -37,6 +37,7 @@ pub use transactions::TRANSACTIONS;
 pub use views::{VIEWS_FRESH_MS, VIEWS_MAX, ViewsError};
 
 use crate::execute::Error;
+use crate::execute::pool::{Slot, Turns};
 use crate::execute::transaction::Desk;
 use crate::limit::Ticket;
 use crate::operation::{Payload, Store};
@@ -74,8 +75,7 @@ struct Inner {
     watch: Arc<Watch>,
     cursors: Mutex<Cursors<Session>>,
     /// Requests that may use the pool at once. One connection is kept free for kills and health checks.
-    slots: Semaphore,
-    waiting: Semaphore,
+    slots: Arc<Turns>,
     kills: Semaphore,
     views: tokio::sync::Mutex<views::Known>,
     transactions: Desk<OpenTransaction>,
@@ -90,8 +90,11 @@ impl MongoStore {
             client: OnceCell::new(),
             watch: Arc::new(Watch::default()),
             cursors: Mutex::new(Cursors::default()),
-            slots: Semaphore::new(usize::try_from(slots).unwrap_or(1)),
-            waiting: Semaphore::new(settings.pool.waiting_max),
+            slots: Turns::new(
+                slots as usize,
+                settings.pool.waiting_max,
+                settings.pool.acquire_timeout_ms,
+            ),
             kills: Semaphore::new(KILLS_MAX),
             views: tokio::sync::Mutex::default(),
             transactions: Desk::new(Store::Mongodb, &TRANSACTIONS),
@@ -120,9 +123,10 @@ impl MongoStore {
     /// Connections by state; `waiting` includes the requests that wait for one here.
     pub fn gauges(&self) -> PoolGauges {
         let mut gauges = self.0.watch.gauges(self.0.settings.pool.max);
-        let free = self.0.waiting.available_permits();
-        let waiting_max = self.0.settings.pool.waiting_max;
-        gauges.waiting += waiting_max.saturating_sub(free) as u64;
+        let lines = self.0.slots.lines();
+        gauges.waiting += lines.waiting as u64;
+        gauges.waits_total = lines.waits_total;
+        gauges.waited_us_total = lines.waited_us_total;
         gauges
     }
 
@@ -174,7 +178,7 @@ impl MongoStore {
         timeout_ms: Option<u64>,
     ) -> Result<RawDocumentBuf, Error> {
         let (run, prepared) = self.run(&ticket, timeout_ms).await?;
-        let _slot = self.slot().await?;
+        let _slot = self.slot(&ticket).await?;
         match &prepared.transaction {
             Some(fields) => {
                 let fields = fields.clone();
@@ -197,7 +201,7 @@ impl MongoStore {
             let why = "a cursor in a transaction is not streamed: leave `Accept` out, and continue it with `getMore`";
             return Err(Error::Invalid(why.into()));
         }
-        let _slot = self.slot().await?;
+        let _slot = self.slot(&ticket).await?;
         run.stream(prepared, sink).await
     }
 
@@ -231,23 +235,13 @@ impl MongoStore {
         Ok((run, prepared))
     }
 
-    /// One of the pool's connections to use, or the reason why not. May be cancelled.
-    async fn slot(&self) -> Result<SemaphorePermit<'_>, Error> {
-        if let Ok(slot) = self.0.slots.try_acquire() {
-            return Ok(slot);
-        }
-        let exhausted = |waited_ms| Error::PoolExhausted {
+    /// One of the pool's connections to use in the caller's turn, or the reason why not. May be cancelled.
+    async fn slot(&self, ticket: &Ticket) -> Result<Slot, Error> {
+        let slot = self.0.slots.take(&ticket.permit().caller().key_id).await;
+        slot.map_err(|exhausted| Error::PoolExhausted {
             store: Store::Mongodb,
-            waited_ms,
-        };
-        let Ok(_waiting) = self.0.waiting.try_acquire() else {
-            return Err(exhausted(0));
-        };
-        let limit_ms = self.0.settings.pool.acquire_timeout_ms;
-        match timeout(Duration::from_millis(limit_ms), self.0.slots.acquire()).await {
-            Ok(Ok(slot)) => Ok(slot),
-            Ok(Err(_)) | Err(_) => Err(exhausted(limit_ms)),
-        }
+            waited_ms: exhausted.waited_ms,
+        })
     }
 
     fn cursors(&self) -> MutexGuard<'_, Cursors<Session>> {

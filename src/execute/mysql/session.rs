@@ -14,7 +14,7 @@ use crate::execute::settings::{SqlStoreSettings, TlsMode};
 use crate::execute::tls::{TlsError, client_config, root_certificates};
 
 /// Statements kept prepared on each connection; the driver evicts the least recently used.
-const STATEMENTS_MAX: usize = 256;
+pub(super) const STATEMENTS_MAX: usize = 256;
 /// A server that vanished without a word is noticed after so long.
 const TCP_KEEPALIVE_MS: u32 = 30_000;
 /// A connection that has been idle for longer is asked whether it is alive before it is used.

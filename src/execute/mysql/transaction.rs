@@ -11,8 +11,8 @@ use mysql_async::prelude::Queryable as _;
 
 use super::session::Opener;
 use super::{
-    Failure, MysqlStore, RESET_TIMEOUT_MS, conn, fault, is_in_transaction, refuse_named_parameters,
-    statement, touches_session, unavailable,
+    Failure, MysqlStore, RESET_TIMEOUT_MS, Retry, conn, fault, is_in_transaction,
+    refuse_named_parameters, statement, touches_session, unavailable,
 };
 use crate::execute::Error;
 use crate::execute::pool::Lease;
@@ -41,10 +41,11 @@ impl Transactional for MysqlStore {
 
     async fn open(
         &self,
+        key_id: &str,
         options: Options,
         limits: Option<Limits>,
     ) -> Result<OpenTransaction, Error> {
-        let mut session = self.pool.acquire_owned().await?;
+        let mut session = self.pool.acquire_owned(key_id).await?;
         session.set_busy();
         let begin = begin(&options, limits);
         let beginning = conn(&mut session)?.query_drop(begin);
@@ -185,7 +186,7 @@ impl OpenTransaction {
             }
             Payload::Sql(sql) => {
                 refuse_named_parameters(sql).map_err(Failure::Refused)?;
-                let ran = statement(conn, sql, request, sink).await;
+                let ran = statement(conn, sql, request, sink, Retry::Never).await;
                 let is_in_step = ran.as_ref().err().is_none_or(Failure::is_in_step);
                 if is_in_step && touches_session(&operation.classification) {
                     // A function that has failed has changed it no less.

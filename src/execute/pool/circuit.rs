@@ -14,7 +14,7 @@ const RETRY_MAX_MS: u64 = 2_000;
 /// Remembers failed attempts to connect. While attempts fail, one caller at a time may try again, after a
 /// pause that doubles; everybody else is told at once. Time is an argument, so tests need not sleep.
 #[derive(Debug, Default)]
-pub(super) struct Circuit {
+pub(crate) struct Circuit {
     /// Whether the last attempt failed: all that a request looks at while the database is up.
     failing: AtomicBool,
     state: Mutex<State>,
@@ -30,12 +30,12 @@ struct State {
 }
 
 impl Circuit {
-    pub(super) fn is_failing(&self) -> bool {
+    pub(crate) fn is_failing(&self) -> bool {
         self.failing.load(Ordering::Acquire)
     }
 
     /// Whether the caller may try to connect at `now`. While attempts fail, a yes claims the next attempt.
-    pub(super) fn admit(&self, now: Instant) -> Result<(), Arc<str>> {
+    pub(crate) fn admit(&self, now: Instant) -> Result<(), Arc<str>> {
         if !self.is_failing() {
             return Ok(());
         }
@@ -49,7 +49,7 @@ impl Circuit {
         }
     }
 
-    pub(super) fn record_failure(&self, now: Instant, cause: &str) {
+    pub(crate) fn record_failure(&self, now: Instant, cause: &str) {
         {
             let mut state = self.lock();
             state.failures = state.failures.saturating_add(1);
@@ -60,7 +60,7 @@ impl Circuit {
         self.failed.notify_waiters();
     }
 
-    pub(super) fn record_success(&self) {
+    pub(crate) fn record_success(&self) {
         if self.is_failing() {
             let mut state = self.lock();
             state.failures = 0;
@@ -70,7 +70,7 @@ impl Circuit {
     }
 
     /// Why the last attempt failed.
-    pub(super) fn cause(&self) -> Arc<str> {
+    pub(crate) fn cause(&self) -> Arc<str> {
         Arc::clone(&self.lock().cause)
     }
 

@@ -7,7 +7,7 @@ use secrecy::ExposeSecret as _;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_postgres::config::{Config, SslMode};
-use tokio_postgres::{CancelToken, Client, NoTls};
+use tokio_postgres::{CancelToken, Client, NoTls, SimpleQueryMessage};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::fault::describe;
@@ -142,9 +142,12 @@ fn pins(schema: &str, statement_timeout_ms: u64) -> String {
     )
 }
 
-/// Undoes whatever a statement may have left behind in its session. One round trip, followed by the pins.
+/// Undoes whatever a statement may have left behind in its session. One round trip, followed by the pins. Statements
+/// that a function has prepared are merely counted: `DEALLOCATE ALL` would take ours with them.
 const RESET: &str = "CLOSE ALL; UNLISTEN *; SELECT pg_catalog.pg_advisory_unlock_all(); \
-                     DISCARD TEMP; DISCARD SEQUENCES; RESET SESSION AUTHORIZATION; RESET ALL; ";
+                     DISCARD TEMP; DISCARD SEQUENCES; RESET SESSION AUTHORIZATION; RESET ALL; \
+                     SELECT pg_catalog.count(*) AS statements_left \
+                     FROM pg_catalog.pg_prepared_statements WHERE from_sql; ";
 
 /// One connection.
 pub(super) struct Session {
@@ -172,13 +175,24 @@ impl Session {
         self.busy = false;
     }
 
-    /// Pins the session anew after a statement that may have changed it (DDL, a function of the policy's).
-    pub(super) async fn reset(&mut self, pins: &str) -> Result<(), tokio_postgres::Error> {
-        if let Some(client) = self.client.as_ref() {
-            client.batch_execute(&format!("{RESET}{pins}")).await?;
-            client.clear_type_cache();
+    /// Pins the session anew after a statement that may have changed it (DDL, a function of the policy's). False where
+    /// something is left that only closing the connection removes.
+    pub(super) async fn reset(&mut self, pins: &str) -> Result<bool, tokio_postgres::Error> {
+        let Some(client) = self.client.as_ref() else {
+            return Ok(false);
+        };
+        let answers = client.simple_query(&format!("{RESET}{pins}")).await?;
+        client.clear_type_cache();
+        Ok(answers.iter().any(has_no_statements_left))
+    }
+}
+
+fn has_no_statements_left(answer: &SimpleQueryMessage) -> bool {
+    match answer {
+        SimpleQueryMessage::Row(row) => {
+            row.try_get("statements_left").is_ok_and(|n| n == Some("0"))
         }
-        Ok(())
+        _ => false,
     }
 }
 

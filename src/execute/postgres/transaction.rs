@@ -53,10 +53,11 @@ impl Transactional for PostgresStore {
 
     async fn open(
         &self,
+        key_id: &str,
         options: Options,
         limits: Option<Limits>,
     ) -> Result<OpenTransaction, Error> {
-        let mut session = self.pool.acquire_owned().await?;
+        let mut session = self.pool.acquire_owned(key_id).await?;
         session.set_busy();
         let settings = limits.map(settings_of).unwrap_or_default();
         let begin = format!("{}; {settings}", begin(&options));
@@ -318,7 +319,10 @@ impl OpenTransaction {
         }
         let resetting = self.session.reset(self.opener.pins());
         let patience = Duration::from_millis(RESET_TIMEOUT_MS);
-        if matches!(tokio::time::timeout(patience, resetting).await, Ok(Ok(()))) {
+        if matches!(
+            tokio::time::timeout(patience, resetting).await,
+            Ok(Ok(true))
+        ) {
             self.session.set_clean();
         }
     }

@@ -59,9 +59,11 @@ pub(super) trait Transactional {
 
     const STORE: Store;
 
-    /// Takes a connection and begins. `limits` bounds a transaction that stays open between requests.
+    /// Takes a connection, in the turn of the key `key_id`, and begins. `limits` bounds a transaction that stays
+    /// open between requests.
     fn open(
         &self,
+        key_id: &str,
         options: Options,
         limits: Option<Limits>,
     ) -> impl Future<Output = Result<Self::Transaction, Error>> + Send;

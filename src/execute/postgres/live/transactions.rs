@@ -26,12 +26,15 @@ pub(super) fn ticket(sql: &str, functions: &[&str]) -> Ticket {
 }
 
 impl Rig {
-    async fn begin(&self) -> OpenTransaction {
-        self.store.open(Options::default(), None).await.unwrap()
+    pub(super) async fn begin(&self) -> OpenTransaction {
+        self.store
+            .open("k1", Options::default(), None)
+            .await
+            .unwrap()
     }
 }
 
-async fn step(
+pub(super) async fn step(
     transaction: &mut OpenTransaction,
     sql: &str,
     functions: &[&str],
