@@ -11,7 +11,10 @@ use tokio::sync::Mutex;
 use tokio_postgres::{Client, Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::execute::settings::SqlStoreSettings;
+use crate::execute::hosts::{Hosts, WRITABLE_FRESH_MS};
+use crate::execute::pool::Circuit;
+use crate::execute::postgres::takes_writes;
+use crate::execute::settings::{SessionAttrs, SqlStoreSettings};
 use crate::execute::tls;
 
 /// How long opening the connection may take.
@@ -20,8 +23,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long one statement of the sidecar's own may take.
 pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a failed attempt is remembered, so that an outage does not cost every caller a connect time-out.
-const RETRY_AFTER: Duration = Duration::from_millis(200);
+/// How long a server that must take writes may take to say that it still does.
+const ASK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// PostgreSQL cannot be used for the sidecar's own data just now.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -52,55 +55,92 @@ pub fn describe(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// A shared connection that reopens itself.
+/// A shared connection that reopens itself. While attempts fail they are paced, and everybody is told at once.
 pub struct System {
     settings: SqlStoreSettings,
-    state: Mutex<State>,
+    circuit: Circuit,
+    opened: Mutex<Option<Opened>>,
 }
 
-#[derive(Default)]
-struct State {
-    client: Option<Arc<Client>>,
-    failure: Option<(Instant, Unavailable)>,
+struct Opened {
+    client: Arc<Client>,
+    /// When its server last said that it takes writes, where it must.
+    asked_at: Instant,
 }
 
 impl System {
     pub fn new(settings: SqlStoreSettings) -> Self {
         Self {
             settings,
-            state: Mutex::default(),
+            circuit: Circuit::default(),
+            opened: Mutex::default(),
         }
     }
 
     /// The connection, opened if need be. Cancelling it leaves no connection behind.
     pub async fn client(&self) -> Result<Arc<Client>, Unavailable> {
-        let mut state = self.state.lock().await;
-        if let Some(client) = state.client.as_ref().filter(|client| !client.is_closed()) {
-            return Ok(Arc::clone(client));
-        }
-        if let Some((at, error)) = &state.failure
-            && at.elapsed() < RETRY_AFTER
+        let mut opened = self.opened.lock().await;
+        if let Some(known) = opened.as_mut()
+            && self.is_usable(known).await
         {
-            return Err(error.clone());
+            return Ok(Arc::clone(&known.client));
+        }
+        *opened = None;
+        if let Err(cause) = self.circuit.admit(Instant::now()) {
+            return Err(Unavailable(cause.to_string()));
         }
         match connect(&self.settings).await {
             Ok(client) => {
+                self.circuit.record_success();
                 let client = Arc::new(client);
-                state.client = Some(Arc::clone(&client));
-                state.failure = None;
+                *opened = Some(Opened {
+                    client: Arc::clone(&client),
+                    asked_at: Instant::now(),
+                });
                 Ok(client)
             }
             Err(error) => {
-                state.client = None;
-                state.failure = Some((Instant::now(), error.clone()));
+                self.circuit.record_failure(Instant::now(), &error.0);
                 Err(error)
             }
         }
     }
+
+    async fn is_usable(&self, known: &mut Opened) -> bool {
+        if known.client.is_closed() {
+            return false;
+        }
+        let fresh = Duration::from_millis(WRITABLE_FRESH_MS);
+        if self.settings.failover.target == SessionAttrs::Any || known.asked_at.elapsed() < fresh {
+            return true;
+        }
+        let asked = tokio::time::timeout(ASK_TIMEOUT, takes_writes(&known.client)).await;
+        known.asked_at = Instant::now();
+        matches!(asked, Ok(Ok(())))
+    }
 }
 
-/// Opens one connection with the system account. Also used by the commands (`keys`, `schema`, `check`).
+/// Opens one connection with the system account, to the first server that may be used. Also used by the commands
+/// (`keys`, `schema`, `check`).
 pub async fn connect(settings: &SqlStoreSettings) -> Result<Client, Unavailable> {
+    let hosts = Hosts::new(settings);
+    let dial = |host| {
+        let address = hosts.addresses().get(host);
+        async move {
+            let address = address.ok_or("no such server")?;
+            let client = connect_to(&settings.at(address)).await;
+            let client = client.map_err(|error| error.0)?;
+            if settings.failover.target == SessionAttrs::ReadWrite {
+                takes_writes(&client).await?;
+            }
+            Ok(client)
+        }
+    };
+    let connected = hosts.connect(CONNECT_TIMEOUT, dial).await;
+    connected.map(|(_, client)| client).map_err(Unavailable)
+}
+
+async fn connect_to(settings: &SqlStoreSettings) -> Result<Client, Unavailable> {
     let mut config = Config::new();
     config
         .host(&settings.host)

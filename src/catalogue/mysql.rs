@@ -35,8 +35,8 @@ use self::definitions::{actions, cascaded, shadowing, trigger_reaches, view_reac
 use super::{Actions, Case, Catalogue, Name, Reach, Target, When};
 use crate::classify;
 use crate::decide::restrict::{Column, Index};
-use crate::execute::mysql::options;
-use crate::execute::settings::SqlStoreSettings;
+use crate::execute::mysql::{connect, takes_writes};
+use crate::execute::settings::{SessionAttrs, SqlStoreSettings};
 use crate::operation::Action;
 use crate::system::{STATEMENT_TIMEOUT, Unavailable};
 
@@ -201,13 +201,13 @@ impl Loader {
             // An account's new rights hold on new connections, such as the pool's, and where it is logged in again.
             Some(mut conn) => {
                 conn.change_user(ChangeUserOpts::default()).await?;
+                if self.settings.failover.target == SessionAttrs::ReadWrite {
+                    // The catalogue must be that of the server on which statements run.
+                    takes_writes(&mut conn).await.map_err(Unavailable)?;
+                }
                 conn
             }
-            None => {
-                let options =
-                    options(&self.settings).map_err(|error| Unavailable(error.to_string()))?;
-                Conn::new(options).await?
-            }
+            None => connect(&self.settings).await.map_err(Unavailable)?,
         };
         let told = read(&mut conn, with_columns).await?;
         *kept = Some(conn);

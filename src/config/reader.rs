@@ -136,6 +136,37 @@ impl<'e> Reader<'e> {
         }
     }
 
+    /// A list of strings, each with where it stands.
+    pub fn strings(
+        &mut self,
+        section: &mut Section<'_>,
+        key: &'static str,
+    ) -> Vec<(String, Range<usize>)> {
+        let Some(value) = take(section, key) else {
+            return Vec::new();
+        };
+        let mut texts = Vec::new();
+        for item in value.get_ref().as_array().into_iter().flatten() {
+            match item
+                .get_ref()
+                .as_str()
+                .map(|text| interpolate(text, self.environment))
+            {
+                Some(Ok(text)) => texts.push((text, item.span())),
+                Some(Err(message)) => self.fault(item.span(), message),
+                None => self.fault(item.span(), format!("`{key}` holds strings alone")),
+            }
+        }
+        if value
+            .get_ref()
+            .as_array()
+            .is_none_or(|items| items.is_empty())
+        {
+            self.fault(value.span(), format!("`{key}` must be a list of strings"));
+        }
+        texts
+    }
+
     /// A string that an environment variable overrides.
     pub fn string_or_variable(
         &mut self,

@@ -5,9 +5,10 @@ use secrecy::SecretString;
 use super::Stores;
 use super::reader::{Reader, Section};
 use crate::execute::mongodb::MongoSettings;
-use crate::execute::redis::RedisSettings;
+use crate::execute::redis::{BlockingSettings, RedisSettings, SentinelLogin};
 use crate::execute::settings::{
-    PoolSettings, SqlStoreSettings, TlsMode, TlsSettings, TransactionSettings,
+    Address, Failover, PoolSettings, SessionAttrs, SqlStoreSettings, TlsMode, TlsSettings,
+    TransactionSettings,
 };
 
 /// What differs between the SQL sections: names of variables, default port and pool.
@@ -72,8 +73,7 @@ fn sql(
 ) -> Option<SqlStoreSettings> {
     let mut section = reader.section(parent, defaults.section);
     let variable = |name: &str| format!("{}_{name}", defaults.variables);
-    let host = reader.string_or_variable(&mut section, "host", Some(&variable("HOST")));
-    let port = reader.port(&mut section, &variable("PORT"), defaults.port);
+    let (addresses, target) = servers(reader, &mut section, defaults);
     let database = reader.string_or_variable(&mut section, "database", Some(&variable("DB")));
     let user = reader.string_or_variable(&mut section, "user", Some(&variable("USER")));
     let password = reader.secret(
@@ -81,12 +81,13 @@ fn sql(
         ("password", "password_file"),
         Some(&variable("PASSWORD")),
     );
-    let tls = tls(reader, &mut section, host.as_deref().unwrap_or("localhost"));
+    let hosts: Vec<_> = addresses.iter().map(|address| &*address.host).collect();
+    let tls = tls(reader, &mut section, &hosts);
     let (min, max) = defaults.pool;
     let pool = pool(reader, &mut section, min, max);
     let transactions = transactions(reader, &mut section, &pool);
     let statement_timeout_ms = statement_timeout(reader, &mut section);
-    let wanted = section.is_present() || host.is_some();
+    let wanted = section.is_present() || reader.variable(&variable("HOST")).is_some();
     if wanted && user.is_none() {
         reader.missing(
             &section,
@@ -103,9 +104,13 @@ fn sql(
         );
     }
     reader.finish(section);
+    let mut addresses = addresses.into_iter();
+    let first = addresses.next()?;
+    let others = addresses.collect();
     Some(SqlStoreSettings {
-        host: host.unwrap_or_else(|| "localhost".into()),
-        port,
+        host: first.host,
+        port: first.port,
+        failover: Failover { others, target },
         database: database.unwrap_or_else(|| defaults.database.into()),
         user: user.filter(|_| wanted)?,
         password: password?,
@@ -113,6 +118,66 @@ fn sql(
         pool,
         transactions,
         statement_timeout_ms,
+    })
+}
+
+/// `host` and `port`, or `hosts`, and which of them may be used: where there are several, one that takes writes, unless
+/// the file says otherwise. At least one.
+fn servers(
+    reader: &mut Reader<'_>,
+    section: &mut Section<'_>,
+    defaults: &SqlDefaults,
+) -> (Vec<Address>, SessionAttrs) {
+    let variable = |name: &str| format!("{}_{name}", defaults.variables);
+    let in_file = reader.string(section, "host");
+    let in_environment = reader.variable(&variable("HOST"));
+    let port = reader.port(section, &variable("PORT"), defaults.port);
+    let hosts = reader.strings(section, "hosts");
+    let mut addresses = Vec::new();
+    for (text, span) in &hosts {
+        match address(text, port) {
+            Some(address) => addresses.push(address),
+            None => reader.fault(
+                span.clone(),
+                format!("`{text}` is not a server: write `host` or `host:port`"),
+            ),
+        }
+    }
+    if in_file.is_some() && !hosts.is_empty() {
+        reader.missing(section, "`host` and `hosts` are both there: leave one out");
+    }
+    let single = in_environment.or(in_file.filter(|_| addresses.is_empty()));
+    if single.is_some() || addresses.is_empty() {
+        let host = single.unwrap_or_else(|| "localhost".into());
+        addresses = vec![Address { host, port }];
+    }
+    let default = if addresses.len() > 1 {
+        SessionAttrs::ReadWrite
+    } else {
+        SessionAttrs::Any
+    };
+    let targets = [
+        ("any", SessionAttrs::Any),
+        ("read-write", SessionAttrs::ReadWrite),
+    ];
+    let target = reader.choice(section, "target_session_attrs", &targets, default);
+    (addresses, target)
+}
+
+/// `host`, `host:port`, `[v6]:port`.
+fn address(text: &str, port: u16) -> Option<Address> {
+    let (host, rest) = match text.strip_prefix('[') {
+        Some(rest) => rest.split_once(']')?,
+        None => text.split_at(text.find(':').unwrap_or(text.len())),
+    };
+    let port = match rest.strip_prefix(':') {
+        Some(port) => port.parse().ok().filter(|port| *port > 0)?,
+        None if rest.is_empty() => port,
+        None => return None,
+    };
+    (!host.is_empty()).then(|| Address {
+        host: host.to_owned(),
+        port,
     })
 }
 
@@ -125,7 +190,11 @@ fn mongodb(reader: &mut Reader<'_>, parent: &mut Section<'_>) -> Option<MongoSet
         ("password", "password_file"),
         Some("MONGODB_PASSWORD"),
     );
-    let tls = tls(reader, &mut section, host_of(uri.as_deref().unwrap_or("")));
+    let tls = tls(
+        reader,
+        &mut section,
+        &hosts_of(uri.as_deref().unwrap_or("")),
+    );
     let pool = pool(reader, &mut section, 2, 10);
     let statement_timeout_ms = statement_timeout(reader, &mut section);
     if section.is_present() && uri.is_none() {
@@ -151,14 +220,32 @@ fn redis(reader: &mut Reader<'_>, parent: &mut Section<'_>) -> Option<RedisSetti
         ("password", "password_file"),
         Some("REDIS_PASSWORD"),
     );
-    let encrypted = url
-        .as_deref()
-        .is_some_and(|url| url.starts_with("rediss://"));
-    let host = host_of(url.as_deref().unwrap_or("")).to_owned();
-    let mut tls = tls(reader, &mut section, if encrypted { "" } else { &host });
+    let encrypted = url.as_deref().is_some_and(|url| url.starts_with("rediss"));
+    let hosts = if encrypted {
+        vec![""]
+    } else {
+        hosts_of(url.as_deref().unwrap_or(""))
+    };
+    let mut tls = tls(reader, &mut section, &hosts);
     let command_timeout_ms =
         reader.integer(&mut section, "command_timeout_ms", 1..=3_600_000, 5_000);
     let in_flight_max = reader.integer(&mut section, "in_flight_max", 1..=1 << 20, 4096) as usize;
+    let default = BlockingSettings::default().max as u64;
+    let blocking_max =
+        reader.integer(&mut section, "blocking_connections_max", 0..=4_096, default) as usize;
+    let half = blocking_max.div_ceil(2) as u64;
+    let blocking = BlockingSettings {
+        max: blocking_max,
+        per_key_max: reader.integer(&mut section, "blocking_per_key_max", 0..=4_096, half) as usize,
+    };
+    let sentinel = SentinelLogin {
+        user: reader.string(&mut section, "sentinel_user"),
+        password: reader.secret(
+            &mut section,
+            ("sentinel_password", "sentinel_password_file"),
+            Some("REDIS_SENTINEL_PASSWORD"),
+        ),
+    };
     if section.is_present() && url.is_none() {
         reader.missing(&section, "`url` is missing (or set REDIS_URL)");
     }
@@ -173,14 +260,17 @@ fn redis(reader: &mut Reader<'_>, parent: &mut Section<'_>) -> Option<RedisSetti
         tls,
         command_timeout_ms,
         in_flight_max,
+        blocking,
+        sentinel,
     })
 }
 
 /// `tls = { mode = "verify-full" | "disable", ca_file = "…" }`. Plaintext is for loopback alone, and where
 /// nothing is said, loopback is plaintext and everything else is verified.
-fn tls(reader: &mut Reader<'_>, parent: &mut Section<'_>, host: &str) -> TlsSettings {
+fn tls(reader: &mut Reader<'_>, parent: &mut Section<'_>, hosts: &[&str]) -> TlsSettings {
     let mut section = reader.section(parent, "tls");
-    let default = if is_loopback(host) && !section.is_present() {
+    let far = hosts.iter().find(|host| !is_loopback(host));
+    let default = if far.is_none() && !section.is_present() {
         TlsMode::Disable
     } else {
         TlsMode::VerifyFull
@@ -197,7 +287,10 @@ fn tls(reader: &mut Reader<'_>, parent: &mut Section<'_>, host: &str) -> TlsSett
         &[("no", false), ("yes, I accept the risk", true)],
         false,
     );
-    if mode == TlsMode::Disable && !is_loopback(host) && !plaintext {
+    if let Some(host) = far
+        && mode == TlsMode::Disable
+        && !plaintext
+    {
         reader.missing(
             &section,
             format!(
@@ -266,11 +359,15 @@ fn statement_timeout(reader: &mut Reader<'_>, section: &mut Section<'_>) -> u64 
     reader.integer(section, "statement_timeout_ms", 1..=86_400_000, 30_000)
 }
 
-/// The host of `scheme://[user[:password]@]host[:port]/…`.
-fn host_of(uri: &str) -> &str {
+/// The hosts of `scheme://[user[:password]@]host[:port][,host[:port]…]/…`.
+fn hosts_of(uri: &str) -> Vec<&str> {
     let authority = uri.split_once("://").map_or(uri, |(_, rest)| rest);
     let authority = authority.split(['/', '?']).next().unwrap_or("");
-    let host = authority.rsplit('@').next().unwrap_or("");
+    let hosts = authority.rsplit('@').next().unwrap_or("");
+    hosts.split(',').map(host_of).collect()
+}
+
+fn host_of(host: &str) -> &str {
     match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((v6, _)) => v6,
         None => host.split(':').next().unwrap_or(""),

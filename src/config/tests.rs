@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::execute::settings::TlsMode;
+use crate::execute::settings::{SessionAttrs, TlsMode};
 
 const MINIMAL: &str = r#"
 [policy]
@@ -79,6 +79,72 @@ fn every_fault_is_reported_at_once_with_its_place() {
         assert!(
             faults.iter().any(|fault| fault.contains(expected)),
             "{expected} is not among {faults:#?}"
+        );
+    }
+}
+
+#[test]
+fn several_servers_are_one_that_takes_writes() {
+    let sql = |lines: &str| {
+        let text = format!("{MINIMAL}[stores.mysql]\nuser='u'\npassword='p'\n{lines}");
+        parse(&text, &[]).map(|config| {
+            let settings = config.stores.mysql.unwrap();
+            let addresses = settings.addresses();
+            let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+            let writes = settings.failover.target == SessionAttrs::ReadWrite;
+            (addresses.join(" "), writes)
+        })
+    };
+    for (lines, addresses, writes) in [
+        ("", "localhost:3306", false),
+        ("target_session_attrs='read-write'", "localhost:3306", true),
+        (
+            "hosts=['127.0.0.1:1', '[::1]:2', 'localhost']",
+            "127.0.0.1:1 ::1:2 localhost:3306",
+            true,
+        ),
+        (
+            "hosts=['localhost', '127.0.0.1']\nport=9\ntarget_session_attrs='any'",
+            "localhost:9 127.0.0.1:9",
+            false,
+        ),
+    ] {
+        assert_eq!(sql(lines), Ok((addresses.to_owned(), writes)), "{lines}");
+    }
+    for (lines, expected) in [
+        ("hosts=['a:b']", "`a:b` is not a server"),
+        ("hosts=[]", "`hosts` must be a list of strings"),
+        ("hosts='a'", "`hosts` must be a list of strings"),
+        ("hosts=[1]", "`hosts` holds strings alone"),
+        (
+            "host='localhost'\nhosts=['localhost']",
+            "`host` and `hosts` are both there",
+        ),
+        (
+            "hosts=['localhost']\ntarget_session_attrs='standby'",
+            "must be `any` or `read-write`",
+        ),
+        (
+            "hosts=['localhost', 'far.example']\ntls={mode='disable'}",
+            "`far.example` is not on loopback",
+        ),
+    ] {
+        let faults = sql(lines).unwrap_err();
+        assert!(
+            faults.iter().any(|fault| fault.contains(expected)),
+            "{lines}: {faults:?}"
+        );
+    }
+    // Any server of a list that is not on loopback wants encryption, not the first alone.
+    let text = format!(
+        "{MINIMAL}[stores.mongodb]\nuri='mongodb://127.0.0.1:1,far.example/'\ntls={{mode='disable'}}\n\
+         [stores.redis]\nurl='redis+sentinel://127.0.0.1:1,other.example:2/0?master=m'\n"
+    );
+    let faults = parse(&text, &[]).unwrap_err().join("\n");
+    for host in ["far.example", "other.example"] {
+        assert!(
+            faults.contains(&format!("`{host}` is not on loopback")),
+            "{faults}"
         );
     }
 }

@@ -10,6 +10,8 @@ pub struct SqlStoreSettings {
     /// A DNS name, an IP address or, for a Unix socket, a path that begins with `/`.
     pub host: String,
     pub port: u16,
+    /// Where the same data is, beside `host`.
+    pub failover: Failover,
     pub database: String,
     pub user: String,
     pub password: SecretString,
@@ -18,6 +20,58 @@ pub struct SqlStoreSettings {
     pub transactions: TransactionSettings,
     /// How long a statement may run; a request may ask for less, never for more.
     pub statement_timeout_ms: u64,
+}
+
+impl SqlStoreSettings {
+    /// Every server, in the order in which they are tried.
+    pub fn addresses(&self) -> Vec<Address> {
+        let first = Address {
+            host: self.host.clone(),
+            port: self.port,
+        };
+        let others = self.failover.others.iter().cloned();
+        std::iter::once(first).chain(others).collect()
+    }
+
+    /// The same, with this server alone.
+    pub fn at(&self, address: &Address) -> Self {
+        Self {
+            host: address.host.clone(),
+            port: address.port,
+            failover: Failover::default(),
+            ..self.clone()
+        }
+    }
+}
+
+/// Further servers of the same data, and which of all of them may be used.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Failover {
+    pub others: Vec<Address>,
+    pub target: SessionAttrs,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    /// As [`SqlStoreSettings::host`].
+    pub host: String,
+    pub port: u16,
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+/// What a server must offer (libpq's `target_session_attrs`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SessionAttrs {
+    /// The first that can be reached.
+    #[default]
+    Any,
+    /// The first that takes writes.
+    ReadWrite,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -401,7 +401,9 @@ fn of_redis(gauges: redis::Gauges) -> PoolState {
         size: shared + blocking,
         in_use: busy + blocking,
         idle: shared - busy,
-        max: 1 + u32::try_from(redis::BLOCKING_CONNECTIONS_MAX).unwrap_or(u32::MAX),
-        ..PoolState::default()
+        waiting: u32::try_from(gauges.requests_waiting).unwrap_or(u32::MAX),
+        waits_total: gauges.waits_total,
+        waited_us_total: gauges.waited_us_total,
+        max: u32::try_from(gauges.blocking_max).map_or(u32::MAX, |max| max.saturating_add(1)),
     }
 }

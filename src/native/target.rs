@@ -11,9 +11,9 @@ use super::{Difference, Error, Side, mongodb, mysql, postgres, redis, sidecar, s
 use crate::config;
 use crate::decide::Policy;
 use crate::execute::mongodb::MongoSettings;
-use crate::execute::redis::RedisSettings;
+use crate::execute::redis::{BlockingSettings, RedisSettings, SentinelLogin};
 use crate::execute::settings::{
-    PoolSettings, SqlStoreSettings, TlsMode, TlsSettings, TransactionSettings,
+    Failover, PoolSettings, SqlStoreSettings, TlsMode, TlsSettings, TransactionSettings,
 };
 use crate::operation::Store;
 
@@ -55,6 +55,7 @@ impl Target {
         let sql = |port, pool| SqlStoreSettings {
             host: parts.host.clone(),
             port: parts.port.unwrap_or(port),
+            failover: Failover::default(),
             database: parts.path.clone(),
             user: parts.user.clone(),
             password: SecretString::from(parts.password.clone()),
@@ -81,6 +82,8 @@ impl Target {
                 tls,
                 command_timeout_ms: RedisSettings::COMMAND_TIMEOUT_MS,
                 in_flight_max: RedisSettings::IN_FLIGHT_MAX,
+                blocking: BlockingSettings::default(),
+                sentinel: SentinelLogin::default(),
             }),
         })
     }
@@ -215,13 +218,13 @@ impl Target {
 }
 
 async fn mysql_connection(settings: &SqlStoreSettings) -> Result<Conn, Error> {
-    let options = crate::execute::mysql::options(settings).map_err(unconnected)?;
-    let options = options.db_name(Some(settings.database.clone()).filter(|name| !name.is_empty()));
-    Conn::new(options).await.map_err(unconnected)
+    crate::execute::mysql::connect(settings)
+        .await
+        .map_err(unconnected)
 }
 
 async fn redis_connection(settings: &RedisSettings) -> Result<MultiplexedConnection, Error> {
-    let client = crate::execute::redis::link::client(settings).map_err(unconnected)?;
+    let client = crate::execute::redis::driver(settings).map_err(unconnected)?;
     client
         .get_multiplexed_async_connection()
         .await

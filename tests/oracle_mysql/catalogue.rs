@@ -6,7 +6,7 @@ use bulkhead::catalogue::Catalogue;
 use bulkhead::catalogue::mysql::Loader;
 use bulkhead::classify::{Session, mysql};
 use bulkhead::execute::settings::{
-    PoolSettings, SqlStoreSettings, TlsMode, TlsSettings, TransactionSettings,
+    Failover, PoolSettings, SqlStoreSettings, TlsMode, TlsSettings, TransactionSettings,
 };
 use mysql_async::prelude::Queryable;
 use secrecy::SecretString;
@@ -116,6 +116,7 @@ fn loader(user: &str, password: SecretString) -> Loader {
     let settings = SqlStoreSettings {
         host: "127.0.0.1".to_owned(),
         port: servers.mysql.port(),
+        failover: Failover::default(),
         database: "reached".to_owned(),
         user: user.to_owned(),
         password,

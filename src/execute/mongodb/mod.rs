@@ -16,6 +16,8 @@ mod views;
 #[cfg(test)]
 mod cursor_server_tests;
 #[cfg(test)]
+mod dirt_server_tests;
+#[cfg(test)]
 mod server_tests;
 #[cfg(test)]
 mod values_server_tests;

@@ -20,8 +20,8 @@ use mysql_common::named_params::ParsedNamedParams;
 use tokio::time::Instant;
 
 use self::decode::Codec;
-pub(crate) use self::session::options;
 use self::session::{Opener, Session};
+pub(crate) use self::session::{connect, takes_writes};
 use self::transaction::OpenTransaction;
 use super::Error;
 use super::pool::{Pool, PoolState};
@@ -134,6 +134,13 @@ impl MysqlStore {
             Ok(result) => result,
             Err(_) => return Err(timed_out()),
         };
+        // A server that has ceased to take writes is left, and the caller may try again on the one that does.
+        let result = match result {
+            Err(failure) if self.opener.wants_writes() && failure.is_read_only() => {
+                return Err(unavailable(&failure.into_error(timeout_ms).to_string()));
+            }
+            result => result,
+        };
         let is_in_step = match &result {
             Ok(_) => true,
             Err(failure) => failure.is_in_step(),
@@ -213,6 +220,13 @@ impl Failure {
             Self::Driver(error) | Self::Stale(error) => fault::is_answer(error),
             Self::Refused(_) => true,
             Self::Abandoned(_) => false,
+        }
+    }
+
+    fn is_read_only(&self) -> bool {
+        match self {
+            Self::Driver(error) => fault::is_read_only(error),
+            Self::Stale(_) | Self::Refused(_) | Self::Abandoned(_) => false,
         }
     }
 

@@ -17,6 +17,8 @@ const RETRY_MAX_MS: u64 = 2_000;
 pub(crate) struct Circuit {
     /// Whether the last attempt failed: all that a request looks at while the database is up.
     failing: AtomicBool,
+    /// An attempt that somebody was admitted to has not begun yet.
+    granted: AtomicBool,
     state: Mutex<State>,
     /// Woken at every failed attempt.
     pub(super) failed: Notify,
@@ -46,6 +48,22 @@ impl Circuit {
                 state.retry_at = Some(now + pause(state.failures));
                 Ok(())
             }
+        }
+    }
+
+    /// The same for whoever makes the attempts: those that were admitted on behalf of a request, and others (a pool that
+    /// is filled up in the background) only at their own turn.
+    pub(crate) fn admit_attempt(&self, now: Instant) -> Result<(), Arc<str>> {
+        if !self.is_failing() || self.granted.swap(false, Ordering::AcqRel) {
+            return Ok(());
+        }
+        self.admit(now)
+    }
+
+    /// An attempt that was just admitted is about to be made.
+    pub(crate) fn grant(&self) {
+        if self.is_failing() {
+            self.granted.store(true, Ordering::Release);
         }
     }
 
@@ -107,6 +125,21 @@ mod tests {
         circuit.record_success();
         assert_eq!(circuit.admit(at(321)), Ok(()));
         assert_eq!(circuit.admit(at(321)), Ok(()));
+    }
+
+    #[test]
+    fn an_attempt_in_the_background_waits_for_its_turn_too() {
+        let circuit = Circuit::default();
+        let start = Instant::now();
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        assert_eq!(circuit.admit_attempt(at(0)), Ok(()));
+        circuit.record_failure(at(0), "refused");
+        assert!(circuit.admit_attempt(at(1)).is_err());
+        assert_eq!(circuit.admit(at(100)), Ok(()));
+        circuit.grant();
+        assert_eq!(circuit.admit_attempt(at(100)), Ok(()), "it was granted");
+        assert!(circuit.admit_attempt(at(100)).is_err(), "once");
+        assert_eq!(circuit.admit_attempt(at(300)), Ok(()), "its own turn");
     }
 
     #[test]

@@ -159,11 +159,11 @@ impl<C: Connector> Pool<C> {
         &self,
         taking: impl Future<Output = Taken<'p, C>>,
     ) -> Result<bb8::PooledConnection<'p, Manager<C>>, Error> {
-        if self.circuit.is_failing()
-            && self.idle.state().idle_connections == 0
-            && let Err(cause) = self.circuit.admit(Instant::now())
-        {
-            return Err(self.unavailable(&cause));
+        if self.circuit.is_failing() && self.idle.state().idle_connections == 0 {
+            match self.circuit.admit(Instant::now()) {
+                Ok(()) => self.circuit.grant(),
+                Err(cause) => return Err(self.unavailable(&cause)),
+            }
         }
         tokio::pin!(taking);
         loop {
@@ -242,6 +242,8 @@ impl<C: Connector> bb8::ManageConnection for Manager<C> {
     type Error = String;
 
     async fn connect(&self) -> Result<Self::Connection, String> {
+        let admitted = self.circuit.admit_attempt(Instant::now());
+        admitted.map_err(|cause| cause.to_string())?;
         let patience = Duration::from_millis(CONNECT_TIMEOUT_MS);
         let connected = match tokio::time::timeout(patience, self.connector.connect()).await {
             Ok(connected) => connected,

@@ -50,6 +50,8 @@ struct Waiter {
 /// What the metrics show of the lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::execute) struct Lines {
+    /// Slots that nobody has.
+    pub(in crate::execute) free: usize,
     pub(in crate::execute) waiting: usize,
     /// How many requests had to wait, since the start.
     pub(in crate::execute) waits_total: u64,
@@ -155,6 +157,7 @@ impl Turns {
     pub(in crate::execute) fn lines(&self) -> Lines {
         let state = self.lock();
         Lines {
+            free: state.free,
             waiting: state.waiting,
             waits_total: state.waits_total,
             waited_us_total: state.waited_us_total,

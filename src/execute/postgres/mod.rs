@@ -22,6 +22,7 @@ use tokio_postgres::types::{FromSql, Type};
 use tokio_postgres::{Client, RowStream};
 
 use self::fault::Fault;
+pub(crate) use self::session::takes_writes;
 use self::session::{Opener, Session};
 use self::statements::{PrepareError, Prepared};
 use self::transaction::OpenTransaction;

@@ -1,7 +1,7 @@
 //! One connection to PostgreSQL: how it is opened, pinned, cancelled and closed.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use secrecy::ExposeSecret as _;
 use tokio::sync::Semaphore;
@@ -12,12 +12,19 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::fault::describe;
 use super::statements::Statements;
+use crate::execute::hosts::{Hosts, Seat, Verdict};
 use crate::execute::pool::{Connector, Link};
-use crate::execute::settings::SqlStoreSettings;
+use crate::execute::settings::{Address, SqlStoreSettings};
 use crate::execute::tls::{TlsError, client_config};
 
-/// How long one TCP connection may take; the pool bounds the whole of connecting.
+/// How long one TCP connection may take, and connecting as a whole where there are several servers to try.
 const TCP_CONNECT_TIMEOUT_MS: u64 = 3_000;
+const CONNECT_TIMEOUT_MS: u64 = 4_500;
+/// How long a server may take to say whether it takes writes.
+const ASK_TIMEOUT_MS: u64 = 1_000;
+const IS_READ_ONLY: &str = "SELECT pg_catalog.pg_is_in_recovery() OR s.reset_val = 'on' \
+                            FROM pg_catalog.pg_settings AS s \
+                            WHERE s.name = 'default_transaction_read_only'";
 /// A server that vanished without a word is noticed after so long.
 const TCP_KEEPALIVE_IDLE_MS: u64 = 30_000;
 const TCP_UNACKNOWLEDGED_MS: u64 = 30_000;
@@ -33,7 +40,9 @@ const IDLE_IN_TRANSACTION_TIMEOUT_MS: u64 = 10_000;
 
 /// Opens connections. Cheap to share.
 pub(super) struct Opener {
+    /// Without a server.
     config: Config,
+    hosts: Arc<Hosts>,
     tls: Option<MakeRustlsConnect>,
     /// The statements that pin a session.
     pins: String,
@@ -45,8 +54,6 @@ impl Opener {
         let tls = client_config(&settings.tls)?.map(MakeRustlsConnect::new);
         let mut config = Config::new();
         config
-            .host(&settings.host)
-            .port(settings.port)
             .dbname(&settings.database)
             .user(&settings.user)
             .password(settings.password.expose_secret())
@@ -61,25 +68,42 @@ impl Opener {
             });
         Ok(Self {
             config,
+            hosts: Arc::new(Hosts::new(settings)),
             tls,
             pins: pins(schema, settings.statement_timeout_ms),
             cancels: Arc::new(Semaphore::new(CANCELS_MAX)),
         })
     }
 
+    /// Connects to a server that may be used.
+    async fn open_at(&self, host: usize) -> Result<(Client, JoinHandle<()>), String> {
+        let address = self.hosts.addresses().get(host).ok_or("no such server")?;
+        let opened = self.open(address).await;
+        let (client, task) = opened.map_err(|error| describe(&error))?;
+        if self.hosts.wants_writes() {
+            takes_writes(&client).await?;
+        }
+        Ok((client, task))
+    }
+
     /// Connects and spawns the task that moves the connection's bytes.
-    async fn open(&self) -> Result<(Client, JoinHandle<()>), tokio_postgres::Error> {
+    async fn open(
+        &self,
+        address: &Address,
+    ) -> Result<(Client, JoinHandle<()>), tokio_postgres::Error> {
+        let mut config = self.config.clone();
+        config.host(&address.host).port(address.port);
         // The driver's connection ends with an error that the client's next use reports; the task drops it.
         match &self.tls {
             Some(tls) => {
-                let (client, connection) = self.config.connect(tls.clone()).await?;
+                let (client, connection) = config.connect(tls.clone()).await?;
                 let task = tokio::spawn(async {
                     let _ = connection.await;
                 });
                 Ok((client, task))
             }
             None => {
-                let (client, connection) = self.config.connect(NoTls).await?;
+                let (client, connection) = config.connect(NoTls).await?;
                 let task = tokio::spawn(async {
                     let _ = connection.await;
                 });
@@ -93,7 +117,12 @@ impl Connector for Opener {
     type Link = Session;
 
     async fn connect(&self) -> Result<Session, String> {
-        let (client, task) = self.open().await.map_err(|error| describe(&error))?;
+        let patience = Duration::from_millis(CONNECT_TIMEOUT_MS);
+        let opened = self
+            .hosts
+            .connect(patience, |host| self.open_at(host))
+            .await;
+        let (seat, (client, task)) = opened?;
         let session = Session {
             canceller: Canceller {
                 token: client.cancel_token(),
@@ -104,6 +133,8 @@ impl Connector for Opener {
             task: Some(task),
             statements: Statements::new(),
             busy: false,
+            hosts: Arc::clone(&self.hosts),
+            seat,
         };
         session
             .client()
@@ -157,6 +188,8 @@ pub(super) struct Session {
     canceller: Canceller,
     pub(super) statements: Statements,
     busy: bool,
+    hosts: Arc<Hosts>,
+    seat: Seat,
 }
 
 impl Session {
@@ -188,12 +221,10 @@ impl Session {
 }
 
 fn has_no_statements_left(answer: &SimpleQueryMessage) -> bool {
-    match answer {
-        SimpleQueryMessage::Row(row) => {
-            row.try_get("statements_left").is_ok_and(|n| n == Some("0"))
-        }
-        _ => false,
-    }
+    let SimpleQueryMessage::Row(row) = answer else {
+        return false;
+    };
+    row.try_get("statements_left").is_ok_and(|n| n == Some("0"))
 }
 
 impl Opener {
@@ -211,14 +242,39 @@ impl Link for Session {
                 .is_some_and(|client| !client.is_closed())
     }
 
-    /// The connection's task sees the server's end-of-file at once, so no round trip is needed.
+    /// The connection's task sees the server's end-of-file at once, so no round trip is needed; but a server that must
+    /// take writes is asked, now and then, whether it still does.
     async fn check(&mut self) -> Result<(), String> {
-        if self.is_clean() {
-            Ok(())
-        } else {
-            Err("the server closed the connection".to_owned())
+        let Some(client) = self.client.as_ref().filter(|_| self.is_clean()) else {
+            return Err("the server closed the connection".to_owned());
+        };
+        match self.hosts.check(self.seat, Instant::now()) {
+            Verdict::Use => Ok(()),
+            Verdict::Leave => Err("another server is used now".to_owned()),
+            Verdict::Ask => {
+                // A question that is cut short must not leave its answer for the next statement to read.
+                self.busy = true;
+                let patience = Duration::from_millis(ASK_TIMEOUT_MS);
+                let asked = tokio::time::timeout(patience, takes_writes(client)).await;
+                asked.map_err(|_| "no answer in time".to_owned())??;
+                self.seat.takes_writes(Instant::now());
+                self.set_clean();
+                Ok(())
+            }
         }
     }
+}
+
+/// Fails where the server is a standby, or its own setting keeps new sessions from writing (ours are pinned).
+pub(crate) async fn takes_writes(client: &Client) -> Result<(), String> {
+    let answers = client.simple_query(IS_READ_ONLY).await;
+    let answers = answers.map_err(|error| describe(&error))?;
+    let takes_writes = answers
+        .iter()
+        .any(|answer| matches!(answer, SimpleQueryMessage::Row(row) if row.get(0) == Some("f")));
+    takes_writes
+        .then_some(())
+        .ok_or_else(|| "the server takes no writes".to_owned())
 }
 
 impl Drop for Session {

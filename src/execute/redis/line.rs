@@ -38,6 +38,16 @@ pub enum Got {
     TooLarge,
 }
 
+impl Got {
+    /// Whether it is the word of a replica that was asked to write.
+    pub fn is_of_the_wrong_server(&self) -> bool {
+        match self {
+            Self::Value(Value::ServerError(error)) => error.code() == "READONLY",
+            Self::Value(_) | Self::TooLarge => false,
+        }
+    }
+}
+
 /// The replies to one request, and what they hold of the memory for all.
 pub type Answer = (Vec<Got>, Part);
 
@@ -113,6 +123,8 @@ struct Inner {
     /// When the connection was last lost.
     down_since: Mutex<Instant>,
     suspected: Arc<Notify>,
+    /// The connection is to be given up for a new one.
+    renewed: Arc<Notify>,
     bounds: Bounds,
 }
 
@@ -125,6 +137,7 @@ impl Line {
             up: watch::channel(false).0,
             down_since: Mutex::new(Instant::now()),
             suspected: Arc::default(),
+            renewed: Arc::default(),
             bounds,
         }));
         tokio::spawn(keep(Arc::downgrade(&line.0), dial, queue));
@@ -161,12 +174,23 @@ impl Line {
             Err(_) => {
                 // A caller in a hurry says nothing about the connection.
                 if timeout_ms >= SUSPECT_MS_MIN {
-                    self.0.fell();
-                    self.0.suspected.notify_one();
+                    self.suspect();
                 }
                 Err(Away::Slow)
             }
         }
+    }
+
+    /// Refuses commands until the connection has shown that it lives, or there is another.
+    pub fn suspect(&self) {
+        self.0.fell();
+        self.0.suspected.notify_one();
+    }
+
+    /// Gives the connection up for a new one, since it leads to a server that is not the one to ask any more.
+    pub fn renew(&self) {
+        self.0.fell();
+        self.0.renewed.notify_one();
     }
 
     /// Waits for a connection that has just gone, and for no other.
@@ -253,7 +277,16 @@ async fn drive(
         ended = write(writer, queue, sent) => ended,
         ended = read(reader, connection.replies, waiting) => ended,
         ended = probe(inner) => ended,
+        ended = renewed(inner) => ended,
     }
+}
+
+async fn renewed(inner: &Weak<Inner>) -> io::Result<()> {
+    let Some(renewed) = inner.upgrade().map(|inner| Arc::clone(&inner.renewed)) else {
+        return Ok(());
+    };
+    renewed.notified().await;
+    Err(io::Error::other("given up for a new one"))
 }
 
 /// Ends well when nobody can ask any more. As many wait as `in_flight_max` lets in.

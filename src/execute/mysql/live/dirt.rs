@@ -12,23 +12,16 @@ const MAKE_DIRTY: &str = "CREATE FUNCTION IF NOT EXISTS dirty() RETURNS INT MODI
      CREATE TEMPORARY TABLE left_behind (id INT); RETURN 1; END";
 
 /// What the next caller sees of it; the temporary table is asked for apart.
-const FOUND: &str = "SELECT COALESCE(@secret, 'none'), @@sql_mode LIKE 'STRICT%', @@time_zone, @@foreign_key_checks, \
+const FOUND: &str = "SELECT @secret IS NULL, @@sql_mode LIKE 'STRICT%', @@time_zone, @@foreign_key_checks, \
      @@autocommit, COALESCE(IS_USED_LOCK('left_behind') = CONNECTION_ID(), 0)";
 
-const CLEAN: [&str; 6] = [
-    "Text(\"none\")",
-    "BigInt(1)",
-    "Text(\"+00:00\")",
-    "BigInt(1)",
-    "BigInt(1)",
-    "BigInt(0)",
-];
+const CLEAN: [&str; 6] = ["1)", "1)", "\"+00:00\")", "1)", "1)", "0)"];
 
 async fn is_clean(rig: &Rig, how: &str) {
     let found = rig.row(FOUND, &[]).await;
     let found: Vec<_> = found
         .iter()
-        .map(|value| value.replace("BigUint", "BigInt"))
+        .filter_map(|value| value.split('(').next_back())
         .collect();
     assert_eq!(found, CLEAN, "{how}");
     let error = rig.run("SELECT * FROM left_behind", &[]).await.unwrap_err();

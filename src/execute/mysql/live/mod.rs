@@ -1,6 +1,7 @@
 //! On real servers, started for these tests.
 
 mod dirt;
+mod failover;
 mod random;
 mod statements;
 mod transactions;

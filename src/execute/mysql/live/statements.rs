@@ -121,16 +121,18 @@ async fn a_statement_that_must_be_prepared_again_is_tried_once_more() {
         )
     };
     let before = prepared_on_the_server(&rig).await;
-    assert!(rig.row("SELECT stale(1)", &[]).await[0].contains("(2)"));
+    rig.change("DO stale(1)", &[]).await;
+    assert!(rig.row("SELECT @stale", &[]).await[0].contains("(2)"));
     assert!(prepared_on_the_server(&rig).await <= before + 3);
     // Twice is too often.
-    let error = rig.run("SELECT stale(4)", &[]).await.unwrap_err();
+    let error = rig.run("DO stale(4)", &[]).await.unwrap_err();
     assert!(is_stale(&error), "{error}");
+    assert!(rig.row("SELECT @stale", &[]).await[0].contains("(4)"));
     // In a transaction it is not tried again, and the transaction stands.
     let rig = Rig::new(1);
     let open = rig.store.open("k1", Options::default(), None);
     let mut transaction = open.await.unwrap();
-    let broken = super::transactions::step(&mut transaction, "SELECT stale(1)", &[])
+    let broken = super::transactions::step(&mut transaction, "DO stale(1)", &[])
         .await
         .unwrap_err();
     assert!(is_stale(&broken.cause) && broken.fate == Fate::Open);

@@ -2,6 +2,7 @@
 
 mod changes;
 mod dirt;
+mod failover;
 mod life;
 mod random;
 mod statements;
