@@ -334,8 +334,10 @@ async fn redis_is_applied_and_every_change_is_named() {
         },
         command_timeout_ms: 5_000,
         in_flight_max: 16,
+        blocking: bulkhead::execute::redis::BlockingSettings::default(),
+        sentinel: bulkhead::execute::redis::SentinelLogin::default(),
     };
-    let client = bulkhead::execute::redis::link::client(&settings).unwrap();
+    let client = bulkhead::execute::redis::driver(&settings).unwrap();
     let connection = client.get_multiplexed_async_connection().await.unwrap();
     let send = async |words: &[&str]| {
         let mut command = redis::cmd(words[0]);

@@ -320,7 +320,7 @@ async fn apply(dev: &Dev) {
     let mut settings = config.stores.redis.clone().unwrap();
     settings.url = dev.store_url("redis").into();
     (settings.user, settings.password) = (None, None);
-    let client = bulkhead::execute::redis::link::client(&settings).unwrap();
+    let client = bulkhead::execute::redis::driver(&settings).unwrap();
     let mut conn = client.get_multiplexed_async_connection().await.unwrap();
     for command in printed("redis", "bulkhead_app").as_array().unwrap() {
         let words: Vec<&str> = command

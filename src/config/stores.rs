@@ -220,13 +220,14 @@ fn redis(reader: &mut Reader<'_>, parent: &mut Section<'_>) -> Option<RedisSetti
         ("password", "password_file"),
         Some("REDIS_PASSWORD"),
     );
-    let encrypted = url.as_deref().is_some_and(|url| url.starts_with("rediss"));
-    let hosts = if encrypted {
-        vec![""]
-    } else {
-        hosts_of(url.as_deref().unwrap_or(""))
+    let hosts = match url.as_deref() {
+        // Encrypted, wherever it leads.
+        Some(url) if url.starts_with("rediss") => vec![""],
+        Some(url) if url.contains("unix://") => Vec::new(),
+        Some(url) => hosts_of(url),
+        None => Vec::new(),
     };
-    let mut tls = tls(reader, &mut section, &hosts);
+    let tls = tls(reader, &mut section, &hosts);
     let command_timeout_ms =
         reader.integer(&mut section, "command_timeout_ms", 1..=3_600_000, 5_000);
     let in_flight_max = reader.integer(&mut section, "in_flight_max", 1..=1 << 20, 4096) as usize;
@@ -250,9 +251,6 @@ fn redis(reader: &mut Reader<'_>, parent: &mut Section<'_>) -> Option<RedisSetti
         reader.missing(&section, "`url` is missing (or set REDIS_URL)");
     }
     reader.finish(section);
-    if !encrypted {
-        tls.mode = TlsMode::Disable;
-    }
     Some(RedisSettings {
         url: SecretString::from(url?),
         user,

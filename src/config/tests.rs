@@ -138,13 +138,35 @@ fn several_servers_are_one_that_takes_writes() {
     // Any server of a list that is not on loopback wants encryption, not the first alone.
     let text = format!(
         "{MINIMAL}[stores.mongodb]\nuri='mongodb://127.0.0.1:1,far.example/'\ntls={{mode='disable'}}\n\
-         [stores.redis]\nurl='redis+sentinel://127.0.0.1:1,other.example:2/0?master=m'\n"
+         [stores.redis]\nurl='redis+sentinel://127.0.0.1:1,other.example:2/0?master=m'\ntls={{mode='disable'}}\n"
     );
     let faults = parse(&text, &[]).unwrap_err().join("\n");
     for host in ["far.example", "other.example"] {
         assert!(
             faults.contains(&format!("`{host}` is not on loopback")),
             "{faults}"
+        );
+    }
+}
+
+#[test]
+fn redis_is_plain_on_loopback_alone() {
+    for (url, mode) in [
+        ("redis://localhost", TlsMode::Disable),
+        ("redis+unix:///run/redis.sock", TlsMode::Disable),
+        ("redis+cluster://127.0.0.1:1,[::1]:2", TlsMode::Disable),
+        ("redis://far.example", TlsMode::VerifyFull),
+        (
+            "redis+cluster://127.0.0.1:1,far.example:2",
+            TlsMode::VerifyFull,
+        ),
+        ("rediss://localhost", TlsMode::VerifyFull),
+    ] {
+        let config = parse(&format!("{MINIMAL}[stores.redis]\nurl='{url}'\n"), &[]);
+        assert_eq!(
+            config.unwrap().stores.redis.unwrap().tls.mode,
+            mode,
+            "{url}"
         );
     }
 }
