@@ -103,6 +103,8 @@ async fn a_statement_survives_every_change_of_its_table() {
 async fn a_statement_that_must_be_prepared_again_is_tried_once_more() {
     let rig = Rig::new(1);
     rig.change("DROP FUNCTION IF EXISTS stale", &[]).await;
+    rig.change("DROP TABLE IF EXISTS stale_rows", &[]).await;
+    rig.change("CREATE TABLE stale_rows (v INT)", &[]).await;
     rig.change(
         "CREATE FUNCTION stale(times INT) RETURNS INT NO SQL BEGIN \
          SET @stale = COALESCE(@stale, 0) + 1; \
@@ -121,20 +123,28 @@ async fn a_statement_that_must_be_prepared_again_is_tried_once_more() {
         )
     };
     let before = prepared_on_the_server(&rig).await;
-    rig.change("DO stale(1)", &[]).await;
+    rig.change("INSERT INTO stale_rows VALUES (stale(1))", &[])
+        .await;
     assert!(rig.row("SELECT @stale = 2", &[]).await[0].contains("(1)"));
     assert!(prepared_on_the_server(&rig).await <= before + 3);
     // Twice is too often.
-    let error = rig.run("DO stale(4)", &[]).await.unwrap_err();
+    let error = rig
+        .run("INSERT INTO stale_rows VALUES (stale(4))", &[])
+        .await
+        .unwrap_err();
     assert!(is_stale(&error), "{error}");
     assert!(rig.row("SELECT @stale = 4", &[]).await[0].contains("(1)"));
     // In a transaction it is not tried again, and the transaction stands.
     let rig = Rig::new(1);
     let open = rig.store.open("k1", Options::default(), None);
     let mut transaction = open.await.unwrap();
-    let broken = super::transactions::step(&mut transaction, "DO stale(1)", &[])
-        .await
-        .unwrap_err();
+    let broken = super::transactions::step(
+        &mut transaction,
+        "INSERT INTO stale_rows VALUES (stale(1))",
+        &[],
+    )
+    .await
+    .unwrap_err();
     assert!(is_stale(&broken.cause) && broken.fate == Fate::Open);
     transaction.roll_back().await;
 }
