@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use bulkhead::command::{Exit, check, dev, keys, policy, schema, serve};
+use bulkhead::command::{Exit, certs, check, dev, keys, policy, schema, serve};
 use bulkhead::config::{Config, LogFormat};
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
@@ -21,6 +21,8 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Run private databases and the sidecar in front of them, until interrupted
     Dev(dev::DevArgs),
+    /// Make certificates for development
+    Certs(certs::CertsArgs),
     /// Check the configuration, the policy and every store
     Check(check::CheckArgs),
     /// Check, explain and test policies
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
             }
         },
         Command::Dev(args) => block_on(2, run_dev(args)),
+        Command::Certs(args) => certs::run(&args),
         Command::Check(args) => block_on(1, check::run(args)),
         Command::Policy(args) => policy::run(&args),
         Command::Keys(args) => block_on(1, keys::run(args)),
