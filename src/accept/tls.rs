@@ -10,7 +10,8 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 use tokio_rustls::TlsAcceptor;
 
-use crate::config::{ClientAuth, ListenerTls, TlsVersion};
+use crate::config::{ClientAuth, ListenerTls};
+use crate::execute::settings::TlsVersion;
 
 const TLS13_ALONE: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
 

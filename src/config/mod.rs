@@ -3,6 +3,8 @@
 //! Each key has a default that suits a laptop. The pattern's variables (`POSTGRES_HOST`, `MYSQL_USER`,
 //! `MONGODB_URI`, `REDIS_URL`, …) override the file, and configure a store the file does not name.
 
+pub mod change;
+pub(crate) mod reach;
 mod reader;
 mod stores;
 mod tls;
@@ -17,7 +19,7 @@ use crate::execute::redis::RedisSettings;
 use crate::execute::settings::SqlStoreSettings;
 pub use reader::{Environment, Fault};
 use reader::{Reader, Section};
-pub use tls::{ClientAuth, ListenerTls, TlsVersion};
+pub use tls::{ClientAuth, ListenerTls};
 
 /// How large the record of requests grows where nothing is said.
 const RECORD_BYTES_MAX: u64 = 64 << 20;
@@ -59,6 +61,10 @@ pub struct Server {
     pub send_timeout_ms: u64,
     /// How long requests in flight may take to finish after SIGTERM.
     pub drain_grace_ms: u64,
+    /// How long after SIGTERM new work is still done, so that whoever sends it can learn to send it elsewhere.
+    pub drain_delay_ms: u64,
+    /// Whether another sidecar may listen on the same port, as in a rolling restart.
+    pub reuse_port: bool,
 }
 
 /// The admin listener: metrics and health.
@@ -66,6 +72,7 @@ pub struct Server {
 pub struct Admin {
     pub listen: SocketAddr,
     pub tls: Option<ListenerTls>,
+    pub reuse_port: bool,
 }
 
 /// What becomes of a store whose own grants are not the policy's.
@@ -194,6 +201,8 @@ fn server(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Server {
         ),
         send_timeout_ms: reader.integer(&mut section, "send_timeout_ms", 10..=3_600_000, 30_000),
         drain_grace_ms: reader.integer(&mut section, "drain_grace_ms", 0..=3_600_000, 25_000),
+        drain_delay_ms: reader.integer(&mut section, "drain_delay_ms", 0..=600_000, 500),
+        reuse_port: reader.boolean(&mut section, "reuse_port", false),
     };
     reader.finish(section);
     server
@@ -218,6 +227,7 @@ fn admin(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Admin {
     let admin = Admin {
         listen: listen(reader, &mut section, 9090),
         tls: tls::listener(reader, &mut section),
+        reuse_port: reader.boolean(&mut section, "reuse_port", false),
     };
     reader.finish(section);
     admin

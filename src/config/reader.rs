@@ -191,6 +191,18 @@ impl<'e> Reader<'e> {
         }
     }
 
+    /// `true` or `false`.
+    pub fn boolean(&mut self, section: &mut Section<'_>, key: &'static str, default: bool) -> bool {
+        let Some(value) = take(section, key) else {
+            return default;
+        };
+        if let DeValue::Boolean(value) = value.get_ref() {
+            return *value;
+        }
+        self.fault(value.span(), format!("`{key}` must be true or false"));
+        default
+    }
+
     /// One of a closed list of words, or the first.
     pub fn choice<T: Copy>(
         &mut self,

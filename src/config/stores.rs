@@ -3,12 +3,12 @@
 use secrecy::SecretString;
 
 use super::Stores;
+use super::reach::Reach;
 use super::reader::{Reader, Section};
+use super::tls;
 use crate::execute::mongodb::MongoSettings;
 use crate::execute::redis::RedisSettings;
-use crate::execute::settings::{
-    PoolSettings, SqlStoreSettings, TlsMode, TlsSettings, TransactionSettings,
-};
+use crate::execute::settings::{PoolSettings, SqlStoreSettings, TlsVersion, TransactionSettings};
 
 /// What differs between the SQL sections: names of variables, default port and pool.
 struct SqlDefaults {
@@ -81,7 +81,8 @@ fn sql(
         ("password", "password_file"),
         Some(&variable("PASSWORD")),
     );
-    let tls = tls(reader, &mut section, host.as_deref().unwrap_or("localhost"));
+    let reach = Reach::of_host(host.as_deref().unwrap_or("localhost"));
+    let tls = tls::client(reader, &mut section, &reach, false);
     let (min, max) = defaults.pool;
     let pool = pool(reader, &mut section, min, max);
     let transactions = transactions(reader, &mut section, &pool);
@@ -125,9 +126,18 @@ fn mongodb(reader: &mut Reader<'_>, parent: &mut Section<'_>) -> Option<MongoSet
         ("password", "password_file"),
         Some("MONGODB_PASSWORD"),
     );
-    let tls = tls(reader, &mut section, host_of(uri.as_deref().unwrap_or("")));
+    let (reach, encrypted) = uri
+        .as_deref()
+        .map_or((Reach::Loopback, false), Reach::of_mongodb);
+    let tls = tls::client(reader, &mut section, &reach, encrypted);
     let pool = pool(reader, &mut section, 2, 10);
     let statement_timeout_ms = statement_timeout(reader, &mut section);
+    if tls.min_version == TlsVersion::V1_3 {
+        reader.missing(
+            &section,
+            "the MongoDB driver takes no `min_version`: let the server insist (`net.tls.disabledProtocols: TLS1_2`) and leave it out",
+        );
+    }
     if section.is_present() && uri.is_none() {
         reader.missing(&section, "`uri` is missing (or set MONGODB_URI)");
     }
@@ -151,11 +161,10 @@ fn redis(reader: &mut Reader<'_>, parent: &mut Section<'_>) -> Option<RedisSetti
         ("password", "password_file"),
         Some("REDIS_PASSWORD"),
     );
-    let encrypted = url
+    let (reach, encrypted) = url
         .as_deref()
-        .is_some_and(|url| url.starts_with("rediss://"));
-    let host = host_of(url.as_deref().unwrap_or("")).to_owned();
-    let mut tls = tls(reader, &mut section, if encrypted { "" } else { &host });
+        .map_or((Reach::Loopback, false), Reach::of_redis);
+    let tls = tls::client(reader, &mut section, &reach, encrypted);
     let command_timeout_ms =
         reader.integer(&mut section, "command_timeout_ms", 1..=3_600_000, 5_000);
     let in_flight_max = reader.integer(&mut section, "in_flight_max", 1..=1 << 20, 4096) as usize;
@@ -163,9 +172,6 @@ fn redis(reader: &mut Reader<'_>, parent: &mut Section<'_>) -> Option<RedisSetti
         reader.missing(&section, "`url` is missing (or set REDIS_URL)");
     }
     reader.finish(section);
-    if !encrypted {
-        tls.mode = TlsMode::Disable;
-    }
     Some(RedisSettings {
         url: SecretString::from(url?),
         user,
@@ -174,39 +180,6 @@ fn redis(reader: &mut Reader<'_>, parent: &mut Section<'_>) -> Option<RedisSetti
         command_timeout_ms,
         in_flight_max,
     })
-}
-
-/// `tls = { mode = "verify-full" | "disable", ca_file = "…" }`. Plaintext is for loopback alone, and where
-/// nothing is said, loopback is plaintext and everything else is verified.
-fn tls(reader: &mut Reader<'_>, parent: &mut Section<'_>, host: &str) -> TlsSettings {
-    let mut section = reader.section(parent, "tls");
-    let default = if is_loopback(host) && !section.is_present() {
-        TlsMode::Disable
-    } else {
-        TlsMode::VerifyFull
-    };
-    let modes = [
-        ("verify-full", TlsMode::VerifyFull),
-        ("disable", TlsMode::Disable),
-    ];
-    let mode = reader.choice(&mut section, "mode", &modes, default);
-    let ca_file = reader.path(&mut section, "ca_file");
-    let plaintext = reader.choice(
-        &mut section,
-        "allow_plaintext_over_network",
-        &[("no", false), ("yes, I accept the risk", true)],
-        false,
-    );
-    if mode == TlsMode::Disable && !is_loopback(host) && !plaintext {
-        reader.missing(
-            &section,
-            format!(
-                "`{host}` is not on loopback, so the connection must be encrypted: set `mode = \"verify-full\"` (or `allow_plaintext_over_network = \"yes, I accept the risk\"`)"
-            ),
-        );
-    }
-    reader.finish(section);
-    TlsSettings { mode, ca_file }
 }
 
 fn pool(reader: &mut Reader<'_>, parent: &mut Section<'_>, min: u64, max: u64) -> PoolSettings {
@@ -264,24 +237,6 @@ fn transactions(
 
 fn statement_timeout(reader: &mut Reader<'_>, section: &mut Section<'_>) -> u64 {
     reader.integer(section, "statement_timeout_ms", 1..=86_400_000, 30_000)
-}
-
-/// The host of `scheme://[user[:password]@]host[:port]/…`.
-fn host_of(uri: &str) -> &str {
-    let authority = uri.split_once("://").map_or(uri, |(_, rest)| rest);
-    let authority = authority.split(['/', '?']).next().unwrap_or("");
-    let host = authority.rsplit('@').next().unwrap_or("");
-    match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((v6, _)) => v6,
-        None => host.split(':').next().unwrap_or(""),
-    }
-}
-
-fn is_loopback(host: &str) -> bool {
-    host == "localhost"
-        || host
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
 }
 
 impl Reader<'_> {

@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::execute::settings::TlsMode;
+use crate::execute::settings::{TlsMode, TlsVersion};
 
 const MINIMAL: &str = r#"
 [policy]
@@ -120,6 +120,136 @@ fn who_names_a_ca_for_clients_asks_for_their_certificates() {
     check(
         "client_auth = 'yes'",
         Err("`off` or `optional` or `require`"),
+    );
+}
+
+#[test]
+fn plaintext_over_a_network_takes_so_many_words() {
+    const RISK: &str = "allow_plaintext_over_network = 'yes, I accept the risk'";
+    let account = "user='u'\npassword='p'";
+    let sql = |store: &str, host: &str| format!("[stores.{store}]\nhost='{host}'\n{account}\n");
+    let system = |host: &str| MINIMAL.replace("[system]", &format!("[system]\nhost='{host}'"));
+    let uri = |uri: &str| format!("[stores.mongodb]\nuri='{uri}'\n");
+    let url = |url: &str| format!("[stores.redis]\nurl='{url}'\n");
+    // The section, and whether it is encrypted where nothing more is said.
+    let cases = [
+        (sql("postgres", "db.example"), true),
+        (sql("postgres", "10.1.2.3"), true),
+        (sql("postgres", "127.0.0.1"), false),
+        (sql("postgres", "/run/postgresql"), false),
+        (sql("mysql", "db.example"), true),
+        (sql("mysql", "localhost"), false),
+        (sql("mysql", "/run/mysqld/mysqld.sock"), false),
+        (uri("mongodb://db.example/"), true),
+        (uri("mongodb://localhost,db.example/?tls=false"), true),
+        (uri("mongodb://localhost/?tls=true"), true),
+        (uri("mongodb://localhost/"), false),
+        (uri("mongodb://%2Frun%2Fmongodb.sock"), false),
+        (url("redis://redis.example"), true),
+        (url("rediss://localhost"), true),
+        (url("redis://localhost"), false),
+        (url("redis+unix:///run/redis.sock"), false),
+    ];
+    for (section, encrypted) in &cases {
+        let config = parse(&format!("{MINIMAL}{section}"), &[]);
+        let stores = config
+            .unwrap_or_else(|faults| panic!("{section}: {faults:?}"))
+            .stores;
+        let modes = [
+            stores.postgres.map(|store| store.tls.mode),
+            stores.mysql.map(|store| store.tls.mode),
+            stores.mongodb.map(|store| store.tls.mode),
+            stores.redis.map(|store| store.tls.mode),
+        ];
+        let mode = modes.into_iter().flatten().next().unwrap();
+        assert_eq!(mode == TlsMode::VerifyFull, *encrypted, "{section}");
+    }
+    assert_eq!(
+        parse(&system("db.example"), &[]).unwrap().system.tls.mode,
+        TlsMode::VerifyFull
+    );
+
+    // Switched off, in a word and in so many.
+    let off = |risk: &str| format!("tls = {{ mode = 'disable'{risk} }}\n");
+    for (section, _) in &cases {
+        let near = !section.contains("example") && !section.contains("10.1.2.3");
+        let asks = section.contains("tls=true") || section.contains("rediss");
+        let plain = parse(&format!("{MINIMAL}{section}{}", off("")), &[]);
+        assert_eq!(plain.is_ok(), near && !asks, "{section}: {plain:?}");
+        let risky = parse(
+            &format!("{MINIMAL}{section}{}", off(&format!(", {RISK}"))),
+            &[],
+        );
+        assert_eq!(risky.is_ok(), !asks, "{section}: {risky:?}");
+    }
+    let text = |risk: &str| {
+        let tls = off(risk);
+        MINIMAL.replace("[system]", &format!("[system]\nhost='db.example'\n{tls}"))
+    };
+    assert!(parse(&text(""), &[]).is_err());
+    assert!(parse(&text(&format!(", {RISK}")), &[]).is_ok());
+}
+
+#[test]
+fn clients_certificates_and_versions_of_the_stores() {
+    let store = |tls: &str| {
+        format!("{MINIMAL}[stores.postgres]\nuser='u'\npassword='p'\ntls={{ {tls} }}\n")
+    };
+    let config = parse(
+        &store("cert_file='/c', key_file='/k', min_version='1.3'"),
+        &[],
+    )
+    .unwrap();
+    let tls = config.stores.postgres.unwrap().tls;
+    assert_eq!(tls.min_version, TlsVersion::V1_3);
+    assert_eq!(tls.identity.unwrap().key_file, Path::new("/k"));
+    for (tls, expected) in [
+        ("cert_file='/c'", "go together"),
+        ("key_file='/k'", "go together"),
+        (
+            "mode='disable', cert_file='/c', key_file='/k'",
+            "has no use",
+        ),
+        ("min_version='1.1'", "`1.2` or `1.3`"),
+    ] {
+        let faults = parse(&store(tls), &[]).unwrap_err();
+        assert!(
+            faults.len() == 1 && faults[0].contains(expected),
+            "{faults:?}"
+        );
+    }
+    let text = format!("{MINIMAL}[stores.mongodb]\nuri='mongodb://db'\ntls={{min_version='1.3'}}");
+    assert!(parse(&text, &[]).unwrap_err()[0].contains("driver"));
+}
+
+#[test]
+fn changes_are_named_key_by_key() {
+    let base = format!(
+        "{MINIMAL}[stores.postgres]\nuser='u'\npassword='p'\n[stores.redis]\nurl='redis://localhost'\n"
+    );
+    let check = |text: &str, expected: &[&str]| {
+        let (old, new) = (parse(&base, &[]).unwrap(), parse(text, &[]).unwrap());
+        assert_eq!(change::changes(&old, &new), expected);
+    };
+    check(&base, &[]);
+    let with = |more: &str| format!("{more}\n{base}");
+    check(
+        &with("[server]\nthreads=3\nrows_max=1"),
+        &["[server] threads", "[server] rows_max"],
+    );
+    check(&with("[log]\nfilter='debug'"), &["[log] filter"]);
+    check(&with("[admin]\nlisten='127.0.0.1:1'"), &["[admin] listen"]);
+    check(
+        &base.replace("password = \"s\"", "password = \"t\""),
+        &["[system] password"],
+    );
+    check(
+        &base.replace("url='redis://localhost'", "url='redis://localhost/1'"),
+        &["[stores.redis] url"],
+    );
+    check(
+        &base.replace("[stores.redis]\nurl='redis://localhost'\n", ""),
+        &["[stores.redis]"],
     );
 }
 

@@ -1,8 +1,11 @@
-//! `[server.tls]` and `[admin.tls]`: a listener's certificate, and what it asks of its clients.
+//! TLS: a listener's certificate and what it asks of its clients (`[server.tls]`, `[admin.tls]`), and the way to a
+//! database (`tls = { … }` of `[system]` and each store).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use super::reach::Reach;
 use super::reader::{Reader, Section};
+use crate::execute::settings::{IdentityFiles, TlsMode, TlsSettings, TlsVersion};
 
 /// What one listener needs for TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,19 +15,6 @@ pub struct ListenerTls {
     pub key_file: PathBuf,
     pub min_version: TlsVersion,
     pub clients: ClientAuth,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum TlsVersion {
-    #[default]
-    V1_2,
-    V1_3,
-}
-
-impl TlsVersion {
-    /// As the configuration writes them.
-    pub(super) const CHOICES: [(&'static str, Self); 2] =
-        [("1.2", Self::V1_2), ("1.3", Self::V1_3)];
 }
 
 /// Whether clients show certificates, and whose.
@@ -39,6 +29,15 @@ pub enum ClientAuth {
     Require {
         ca_file: PathBuf,
     },
+}
+
+impl ClientAuth {
+    pub fn ca_file(&self) -> Option<&Path> {
+        match self {
+            Self::Off => None,
+            Self::Optional { ca_file } | Self::Require { ca_file } => Some(ca_file),
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -113,4 +112,86 @@ fn clients(reader: &mut Reader<'_>, section: &mut Section<'_>) -> ClientAuth {
             ClientAuth::Off
         }
     }
+}
+
+/// `tls = { mode = "verify-full" | "disable", ca_file, cert_file, key_file, min_version }`. Plaintext is for what does not
+/// leave the machine; where nothing is said, that is plaintext and everything else is verified. `encrypted`: the
+/// address itself asks for TLS.
+pub(super) fn client(
+    reader: &mut Reader<'_>,
+    parent: &mut Section<'_>,
+    reach: &Reach,
+    encrypted: bool,
+) -> TlsSettings {
+    let mut section = reader.section(parent, "tls");
+    let is_plain = match reach {
+        Reach::Socket => true,
+        Reach::Loopback => !encrypted && !section.is_present(),
+        Reach::Network(_) => false,
+    };
+    let default = if is_plain {
+        TlsMode::Disable
+    } else {
+        TlsMode::VerifyFull
+    };
+    let modes = [
+        ("verify-full", TlsMode::VerifyFull),
+        ("disable", TlsMode::Disable),
+    ];
+    let mode = reader.choice(&mut section, "mode", &modes, default);
+    let ca_file = reader.path(&mut section, "ca_file");
+    let identity = identity(reader, &mut section);
+    let min_version = reader.choice(
+        &mut section,
+        "min_version",
+        &TlsVersion::CHOICES,
+        TlsVersion::default(),
+    );
+    let plaintext = reader.choice(
+        &mut section,
+        "allow_plaintext_over_network",
+        &[("no", false), ("yes, I accept the risk", true)],
+        false,
+    );
+    let fault = match (mode, reach) {
+        (TlsMode::Disable, Reach::Network(why)) if !plaintext => Some(format!(
+            "{why}, so the connection must be encrypted: set `mode = \"verify-full\"` (or `allow_plaintext_over_network = \"yes, I accept the risk\"`)"
+        )),
+        (TlsMode::VerifyFull, Reach::Socket) => Some(
+            "there is no TLS on a Unix socket: leave `tls` out, or set `mode = \"disable\"`".into(),
+        ),
+        (TlsMode::Disable, _) if encrypted => {
+            Some("the address asks for TLS and `mode` is \"disable\": take one of them out".into())
+        }
+        (TlsMode::Disable, _) if identity.is_some() => {
+            Some("`cert_file` has no use with `mode = \"disable\"`".into())
+        }
+        (TlsMode::VerifyFull | TlsMode::Disable, _) => None,
+    };
+    if let Some(fault) = fault {
+        reader.missing(&section, fault);
+    }
+    reader.finish(section);
+    TlsSettings {
+        mode,
+        ca_file,
+        identity,
+        min_version,
+    }
+}
+
+fn identity(reader: &mut Reader<'_>, section: &mut Section<'_>) -> Option<IdentityFiles> {
+    let cert_file = reader.path(section, "cert_file");
+    let key_file = reader.path(section, "key_file");
+    if cert_file.is_some() != key_file.is_some() {
+        reader.missing(
+            section,
+            "`cert_file` and `key_file` go together: the certificate and its key",
+        );
+    }
+    let (cert_file, key_file) = cert_file.zip(key_file)?;
+    Some(IdentityFiles {
+        cert_file,
+        key_file,
+    })
 }

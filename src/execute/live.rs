@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use serde_json::value::RawValue;
 
 use super::request::SqlRequest;
-use super::settings::{PoolSettings, SqlStoreSettings, TlsMode, TlsSettings, TransactionSettings};
+use super::settings::{PoolSettings, SqlStoreSettings, TlsSettings, TransactionSettings};
 use crate::dev::{Options, Servers};
 use crate::operation::Store;
 use crate::reply::{Column, RowSink, SinkError, Value};
@@ -46,8 +46,8 @@ pub(super) fn settings(store: Store, pool: PoolSettings) -> SqlStoreSettings {
         user: administrator.user.to_owned(),
         password: administrator.password.clone(),
         tls: TlsSettings {
-            mode: TlsMode::VerifyFull,
             ca_file: Some(servers.ca_file()),
+            ..TlsSettings::default()
         },
         transactions: TransactionSettings::of_pool(pool.max),
         pool,

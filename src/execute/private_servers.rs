@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use super::mongodb::{MongoSettings, MongoStore};
 use super::redis::RedisSettings;
-use super::settings::{TlsMode, TlsSettings};
+use super::settings::TlsSettings;
 use crate::authenticate::Principal;
 use crate::decide::Permit;
 use crate::limit::Ticket;
@@ -76,8 +76,8 @@ impl Folder {
 
     pub fn tls(&self) -> TlsSettings {
         TlsSettings {
-            mode: TlsMode::VerifyFull,
             ca_file: Some(PathBuf::from(self.path("ca.pem"))),
+            ..TlsSettings::default()
         }
     }
 }

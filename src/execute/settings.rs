@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use rustls::SupportedProtocolVersion;
 use secrecy::SecretString;
 
 /// Everything that one SQL store needs. `Debug` shows no password ([`SecretString`] hides it).
@@ -25,6 +26,56 @@ pub struct TlsSettings {
     pub mode: TlsMode,
     /// A PEM file with the CA that signed the server's certificate; without it, the system's roots.
     pub ca_file: Option<PathBuf>,
+    /// By what the server knows the sidecar, where it asks for a certificate.
+    pub identity: Option<IdentityFiles>,
+    pub min_version: TlsVersion,
+}
+
+impl TlsSettings {
+    /// Whether anything in a file of ours may change.
+    pub const fn has_files(&self) -> bool {
+        self.ca_file.is_some() || self.identity.is_some()
+    }
+
+    /// The files' names, for the log.
+    pub fn names(&self) -> String {
+        let ca = self.ca_file.iter();
+        let identity = self.identity.iter().map(|files| &files.cert_file);
+        let names: Vec<_> = ca
+            .chain(identity)
+            .map(|path| path.display().to_string())
+            .collect();
+        names.join(", ")
+    }
+}
+
+/// PEM files: a certificate with those between it and its CA, and its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdentityFiles {
+    pub cert_file: PathBuf,
+    pub key_file: PathBuf,
+}
+
+/// The oldest version of TLS that is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TlsVersion {
+    #[default]
+    V1_2,
+    V1_3,
+}
+
+impl TlsVersion {
+    /// As the configuration writes them.
+    pub const CHOICES: [(&'static str, Self); 2] = [("1.2", Self::V1_2), ("1.3", Self::V1_3)];
+
+    /// This version and what came after it.
+    pub const fn protocols(self) -> &'static [&'static SupportedProtocolVersion] {
+        const V1_3_ALONE: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
+        match self {
+            Self::V1_2 => rustls::ALL_VERSIONS,
+            Self::V1_3 => V1_3_ALONE,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +147,8 @@ impl Default for TlsSettings {
         Self {
             mode: TlsMode::VerifyFull,
             ca_file: None,
+            identity: None,
+            min_version: TlsVersion::default(),
         }
     }
 }

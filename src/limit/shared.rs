@@ -7,7 +7,7 @@ use redis::{RedisError, Script};
 use tokio::time::timeout;
 
 use super::gcra::{Outcome, Rate};
-use crate::execute::redis::link::{ConnectError, Link, RedisSettings, client};
+use crate::execute::redis::link::{ConnectError, Link, RedisSettings};
 
 /// How long a request waits for the script. After that the local limiter decides.
 pub const SHARED_MS_MAX: u64 = 20;
@@ -46,7 +46,7 @@ impl Shared {
     /// Must be called inside a Tokio runtime. Redis may come later.
     pub fn connect(settings: &RedisSettings) -> Result<Self, ConnectError> {
         Ok(Self {
-            link: Link::open(client(settings)?)?,
+            link: Link::open(settings)?,
             script: Script::new(SCRIPT),
         })
     }

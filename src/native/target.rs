@@ -9,6 +9,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{Difference, Error, Side, mongodb, mysql, postgres, redis, sidecar, subjects};
 use crate::config;
+use crate::config::reach::Reach;
 use crate::decide::Policy;
 use crate::execute::mongodb::MongoSettings;
 use crate::execute::redis::RedisSettings;
@@ -45,12 +46,13 @@ impl Target {
         let parts = Parts::read(store, url)?;
         let ca_file = ca_file.or_else(|| parts.ca_file());
         let tls = TlsSettings {
-            mode: if parts.is_encrypted() || ca_file.is_some() || !is_loopback(&parts.host) {
+            mode: if parts.is_encrypted() || ca_file.is_some() || leaves(store, url, &parts.host) {
                 TlsMode::VerifyFull
             } else {
                 TlsMode::Disable
             },
             ca_file,
+            ..TlsSettings::default()
         };
         let sql = |port, pool| SqlStoreSettings {
             host: parts.host.clone(),
@@ -137,9 +139,12 @@ impl Target {
                 let client = crate::execute::mongodb::open(settings)
                     .await
                     .map_err(unconnected)?;
-                let (strays, holders) = mongodb::others(&client, &subjects).await?;
+                let (strays, holders) = mongodb::others(&client.client, &subjects).await?;
                 add(holders, &mut subjects);
-                (strays, mongodb::differences(&client, &subjects).await?)
+                (
+                    strays,
+                    mongodb::differences(&client.client, &subjects).await?,
+                )
             }
             Self::Redis(settings) => {
                 let mut connection = redis_connection(settings).await?;
@@ -186,7 +191,7 @@ impl Target {
                     .await
                     .map_err(unconnected)?;
                 let subject = sidecar(policy, Store::Mongodb, "the sidecar's account");
-                mongodb::own_differences(&client, &subject).await
+                mongodb::own_differences(&client.client, &subject).await
             }
             Self::Redis(settings) => {
                 let mut connection = redis_connection(settings).await?;
@@ -334,11 +339,14 @@ fn decoded(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-fn is_loopback(host: &str) -> bool {
-    host == "localhost"
-        || host
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
+/// Whether a connection may leave the machine.
+fn leaves(store: Store, url: &str, host: &str) -> bool {
+    let reach = match store {
+        Store::Postgres | Store::Mysql => Reach::of_host(host),
+        Store::Mongodb => Reach::of_mongodb(url).0,
+        Store::Redis => Reach::of_redis(url).0,
+    };
+    matches!(reach, Reach::Network(_))
 }
 
 impl Target {

@@ -18,6 +18,7 @@ mod sessions;
 mod stream;
 #[path = "../support/mod.rs"]
 mod support;
+mod store_tls;
 mod transactions;
 mod transactions_end;
 mod views;

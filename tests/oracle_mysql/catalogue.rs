@@ -6,7 +6,7 @@ use bulkhead::catalogue::Catalogue;
 use bulkhead::catalogue::mysql::Loader;
 use bulkhead::classify::{Session, mysql};
 use bulkhead::execute::settings::{
-    PoolSettings, SqlStoreSettings, TlsMode, TlsSettings, TransactionSettings,
+    PoolSettings, SqlStoreSettings, TlsSettings, TransactionSettings,
 };
 use mysql_async::prelude::Queryable;
 use secrecy::SecretString;
@@ -120,8 +120,8 @@ fn loader(user: &str, password: SecretString) -> Loader {
         user: user.to_owned(),
         password,
         tls: TlsSettings {
-            mode: TlsMode::VerifyFull,
             ca_file: Some(servers.ca_file()),
+            ..TlsSettings::default()
         },
         pool: PoolSettings::MYSQL,
         transactions: TransactionSettings::of_pool(20),

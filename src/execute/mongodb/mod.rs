@@ -3,6 +3,7 @@
 //! Each command runs in a server session of its own, so that what a caller abandons can be ended on the server
 //! (`killSessions`), and so that a cursor's later `getMore` runs in the session that opened it.
 
+mod certificates;
 mod command;
 mod connection;
 mod cursors;
@@ -23,14 +24,15 @@ mod values_server_tests;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwapOption;
 use bson::{RawDocumentBuf, doc};
 use mongodb::{Client, ClientSession};
-use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 pub use command::KILL_CURSORS_MAX;
 pub use connection::{
-    CONNECT_MS_MAX, ConnectError, MongoSettings, PoolGauges, SERVER_SELECTION_MS_MAX,
+    CONNECT_MS_MAX, ConnectError, Connected, MongoSettings, PoolGauges, SERVER_SELECTION_MS_MAX,
 };
 pub use cursors::{CURSOR_IDLE_MS_MAX, CURSORS_MAX, CURSORS_PER_KEY_MAX};
 pub use transactions::TRANSACTIONS;
@@ -56,7 +58,7 @@ const CONTROL_MS_MAX: u64 = 2_000;
 const KILLS_MAX: usize = 4;
 
 /// A client of its own, for questions that are no caller's. Opens its connections when they are first needed.
-pub async fn open(settings: &MongoSettings) -> Result<Client, ConnectError> {
+pub async fn open(settings: &MongoSettings) -> Result<Connected, ConnectError> {
     connection::client(settings, &Arc::default()).await
 }
 
@@ -70,7 +72,9 @@ pub struct MongoStore(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     settings: MongoSettings,
-    client: OnceCell<Client>,
+    client: ArcSwapOption<Connected>,
+    /// Held while a client is made.
+    making: tokio::sync::Mutex<()>,
     watch: Arc<Watch>,
     cursors: Mutex<Cursors<Session>>,
     /// Requests that may use the pool at once. One connection is kept free for kills and health checks.
@@ -87,7 +91,8 @@ impl MongoStore {
     pub async fn connect(settings: MongoSettings) -> Result<Self, ConnectError> {
         let slots = settings.pool.max.saturating_sub(1).max(1);
         let inner = Inner {
-            client: OnceCell::new(),
+            client: ArcSwapOption::empty(),
+            making: tokio::sync::Mutex::default(),
             watch: Arc::new(Watch::default()),
             cursors: Mutex::new(Cursors::default()),
             slots: Semaphore::new(usize::try_from(slots).unwrap_or(1)),
@@ -103,6 +108,7 @@ impl MongoStore {
             store.client().await?;
         }
         tokio::spawn(reap(Arc::downgrade(&store.0)));
+        tokio::spawn(certificates::renew(Arc::downgrade(&store.0)));
         Ok(store)
     }
 
@@ -112,9 +118,18 @@ impl MongoStore {
         uri.starts_with("mongodb+srv://")
     }
 
-    async fn client(&self) -> Result<&Client, ConnectError> {
-        let make = || connection::client(&self.0.settings, &self.0.watch);
-        self.0.client.get_or_try_init(make).await
+    async fn client(&self) -> Result<Client, ConnectError> {
+        if let Some(made) = self.0.client.load().as_ref() {
+            return Ok(made.client.clone());
+        }
+        let _making = self.0.making.lock().await;
+        if let Some(made) = self.0.client.load().as_ref() {
+            return Ok(made.client.clone());
+        }
+        let made = connection::client(&self.0.settings, &self.0.watch).await?;
+        let client = made.client.clone();
+        self.0.client.store(Some(Arc::new(made)));
+        Ok(client)
     }
 
     /// Connections by state; `waiting` includes the requests that wait for one here.

@@ -49,7 +49,7 @@ fn refused(id: i64, refusal: Refusal) -> Error {
 /// One command on its way.
 pub(super) struct Run<'a> {
     pub store: &'a MongoStore,
-    pub client: &'a Client,
+    pub client: Client,
     pub database: &'a str,
     pub key_id: &'a str,
 }
@@ -190,11 +190,12 @@ impl Run<'_> {
         let mut guard = session.lock().await;
         let mut kill = KillOnDrop {
             store: self.store,
-            client: self.client,
+            client: self.client.clone(),
             lsid: guard.id().clone(),
             session: Some(Arc::clone(session)),
         };
-        let database = self.client.database(self.database);
+        // The client may have been replaced since the session began, and the driver wants the session's own.
+        let database = guard.client().database(self.database);
         let deadline = Duration::from_millis(prepared.timeout_ms + DEADLINE_GRACE_MS);
         let send = database
             .run_raw_command(prepared.document)
@@ -239,7 +240,7 @@ pub(super) fn encode(reply: &Document) -> Result<RawDocumentBuf, Error> {
 /// It keeps the session, so that the driver gives it to nobody else before the kill has run.
 pub(super) struct KillOnDrop<'a> {
     pub(super) store: &'a MongoStore,
-    pub(super) client: &'a Client,
+    pub(super) client: Client,
     pub(super) lsid: Document,
     /// Taken out once nothing goes on.
     pub(super) session: Option<Session>,

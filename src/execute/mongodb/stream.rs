@@ -63,7 +63,7 @@ impl Run<'_> {
         let mut guard = session.lock().await;
         let mut kill = KillOnDrop {
             store: self.store,
-            client: self.client,
+            client: self.client.clone(),
             lsid: guard.id().clone(),
             session: Some(Arc::clone(&session)),
         };

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable as _;
-use mysql_async::{Conn, Opts, OptsBuilder, SslOpts};
+use mysql_async::{ClientIdentity, Conn, Opts, OptsBuilder, SslOpts};
 use secrecy::ExposeSecret as _;
 use tokio::sync::Semaphore;
 
 use super::fault::describe;
 use crate::execute::pool::{Connector, Link};
-use crate::execute::settings::{SqlStoreSettings, TlsMode};
-use crate::execute::tls::{TlsError, client_config, root_certificates};
+use crate::execute::settings::{SqlStoreSettings, TlsVersion};
+use crate::execute::tls::{Files, Renewed, TlsError};
 
 /// Statements kept prepared on each connection; the driver evicts the least recently used.
 const STATEMENTS_MAX: usize = 256;
@@ -35,56 +35,67 @@ const PINS: &str = "SET NAMES utf8mb4 COLLATE utf8mb4_general_ci, \
 /// Apart, since within a transaction it has no place; no stored function may change it.
 const PIN_AUTOCOMMIT: &str = "autocommit = 1";
 
+const TLS_VERSION: &str = "SHOW SESSION STATUS LIKE 'Ssl_version'";
+
 /// Opens connections. Cheap to share.
 pub(super) struct Opener {
     opts: Opts,
+    /// The options with TLS, where it is on.
+    encrypted: Option<Renewed<Opts>>,
+    tls_min: TlsVersion,
     statement_timeout_ms: u64,
     kills: Arc<Semaphore>,
 }
 
-/// How to connect, with TLS as it is configured.
+/// How to connect, with TLS as it is configured and the files as they are now.
 pub(crate) fn options(settings: &SqlStoreSettings) -> Result<OptsBuilder, TlsError> {
-    let tls = match settings.tls.mode {
-        TlsMode::Disable => None,
-        TlsMode::VerifyFull => {
-            // The driver builds its own configuration from the same roots; ours finds their faults.
-            client_config(&settings.tls)?;
-            let roots = root_certificates(&settings.tls)?
-                .into_iter()
-                .map(|certificate| certificate.to_vec().into())
-                .collect();
-            Some(
-                SslOpts::default()
-                    .with_root_certs(roots)
-                    .with_disable_built_in_roots(true),
-            )
-        }
-    };
+    let files = Files::read(&settings.tls)?;
+    Ok(plain_options(settings).ssl_opts(files.as_ref().map(encryption)))
+}
+
+/// The driver builds its own configuration of the same files, whose faults ours has found.
+fn encryption(files: &Files) -> SslOpts {
+    let roots = files.roots.iter();
+    let identity = files.identity().map(|(certificate, key)| {
+        ClientIdentity::new(certificate.to_vec().into(), key.to_vec().into())
+    });
+    SslOpts::default()
+        .with_root_certs(roots.map(|root| root.to_vec().into()).collect())
+        .with_disable_built_in_roots(true)
+        .with_client_identity(identity)
+}
+
+fn plain_options(settings: &SqlStoreSettings) -> OptsBuilder {
     let opts = OptsBuilder::default()
         .user(Some(settings.user.clone()))
         .pass(Some(settings.password.expose_secret()))
         .db_name(Some(settings.database.clone()))
-        .ssl_opts(tls)
         .prefer_socket(false)
         .tcp_nodelay(true)
         .tcp_keepalive(Some(Duration::from_millis(TCP_KEEPALIVE_MS.into())))
         .connect_attribute("program_name", "bulkhead");
-    Ok(if settings.host.starts_with('/') {
+    if settings.host.starts_with('/') {
         opts.socket(Some(settings.host.clone()))
     } else {
         opts.ip_or_hostname(settings.host.clone())
             .tcp_port(settings.port)
-    })
+    }
 }
 
 impl Opener {
     pub(super) fn new(settings: &SqlStoreSettings) -> Result<Self, TlsError> {
-        let opts = options(settings)?
+        let opts = plain_options(settings)
             .stmt_cache_size(STATEMENTS_MAX)
             // Rows matched by an UPDATE, as PostgreSQL and most MySQL drivers for applications count.
             .client_found_rows(true);
+        let base = opts.clone();
+        let encrypted = Renewed::new(&settings.tls, move |files| {
+            Ok(base.clone().ssl_opts(Some(encryption(files))).into())
+        })?;
         Ok(Self {
             opts: opts.into(),
+            encrypted,
+            tls_min: settings.tls.min_version,
             statement_timeout_ms: settings
                 .statement_timeout_ms
                 .saturating_add(SERVER_TIMEOUT_SLACK_MS),
@@ -95,6 +106,13 @@ impl Opener {
     /// What pins a session, and the server's own time-out, which the two servers spell differently (MySQL
     /// has one for SELECT alone).
     async fn pin(&self, conn: &mut Conn) -> Result<(), mysql_async::Error> {
+        if self.tls_min == TlsVersion::V1_3 && self.encrypted.is_some() {
+            // The driver takes no version to insist on, so the server is asked which one it is.
+            let spoken: Option<(String, String)> = conn.query_first(TLS_VERSION).await?;
+            if spoken.is_none_or(|(_, version)| version != "TLSv1.3") {
+                return Err(std::io::Error::other("the server speaks no TLS 1.3").into());
+            }
+        }
         let version: Option<String> = conn.query_first("SELECT VERSION()").await?;
         let is_mariadb = version.is_some_and(|version| version.contains("MariaDB"));
         let timeout_ms = self.statement_timeout_ms;
@@ -133,7 +151,9 @@ impl Connector for Opener {
     type Link = Session;
 
     async fn connect(&self) -> Result<Session, String> {
-        let mut conn = Conn::new(self.opts.clone())
+        let encrypted = self.encrypted.as_ref().map(Renewed::get);
+        let opts = encrypted.unwrap_or_else(|| self.opts.clone());
+        let mut conn = Conn::new(opts.clone())
             .await
             .map_err(|error| describe(&error))?;
         self.pin(&mut conn)
@@ -141,7 +161,7 @@ impl Connector for Opener {
             .map_err(|error| format!("cannot pin the session: {}", describe(&error)))?;
         Ok(Session {
             killer: Killer {
-                opts: self.opts.clone(),
+                opts,
                 id: conn.id(),
                 slots: Arc::clone(&self.kills),
             },

@@ -14,7 +14,7 @@ use super::fault::describe;
 use super::statements::Statements;
 use crate::execute::pool::{Connector, Link};
 use crate::execute::settings::SqlStoreSettings;
-use crate::execute::tls::{TlsError, client_config};
+use crate::execute::tls::{Files, Renewed, TlsError};
 
 /// How long one TCP connection may take; the pool bounds the whole of connecting.
 const TCP_CONNECT_TIMEOUT_MS: u64 = 3_000;
@@ -34,7 +34,7 @@ const IDLE_IN_TRANSACTION_TIMEOUT_MS: u64 = 10_000;
 /// Opens connections. Cheap to share.
 pub(super) struct Opener {
     config: Config,
-    tls: Option<MakeRustlsConnect>,
+    tls: Option<Renewed<MakeRustlsConnect>>,
     /// The statements that pin a session.
     pins: String,
     cancels: Arc<Semaphore>,
@@ -42,7 +42,8 @@ pub(super) struct Opener {
 
 impl Opener {
     pub(super) fn new(settings: &SqlStoreSettings, schema: &str) -> Result<Self, TlsError> {
-        let tls = client_config(&settings.tls)?.map(MakeRustlsConnect::new);
+        let connect = |files: &Files| Ok(MakeRustlsConnect::new(files.config().clone()));
+        let tls = Renewed::new(&settings.tls, connect)?;
         let mut config = Config::new();
         config
             .host(&settings.host)
@@ -68,11 +69,14 @@ impl Opener {
     }
 
     /// Connects and spawns the task that moves the connection's bytes.
-    async fn open(&self) -> Result<(Client, JoinHandle<()>), tokio_postgres::Error> {
+    async fn open(
+        &self,
+        tls: Option<MakeRustlsConnect>,
+    ) -> Result<(Client, JoinHandle<()>), tokio_postgres::Error> {
         // The driver's connection ends with an error that the client's next use reports; the task drops it.
-        match &self.tls {
+        match tls {
             Some(tls) => {
-                let (client, connection) = self.config.connect(tls.clone()).await?;
+                let (client, connection) = self.config.connect(tls).await?;
                 let task = tokio::spawn(async {
                     let _ = connection.await;
                 });
@@ -93,11 +97,13 @@ impl Connector for Opener {
     type Link = Session;
 
     async fn connect(&self) -> Result<Session, String> {
-        let (client, task) = self.open().await.map_err(|error| describe(&error))?;
+        let tls = self.tls.as_ref().map(Renewed::get);
+        let opening = self.open(tls.clone()).await;
+        let (client, task) = opening.map_err(|error| describe(&error))?;
         let session = Session {
             canceller: Canceller {
                 token: client.cancel_token(),
-                tls: self.tls.clone(),
+                tls,
                 slots: Arc::clone(&self.cancels),
             },
             client: Some(client),

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::link;
 use super::link::{CONNECT_MS_MAX, ConnectError, RedisSettings, UNACKNOWLEDGED_MS_MAX};
 use super::replies::{Replies, Reply};
-use crate::execute::tls;
+use crate::execute::tls::Renewed;
 
 /// Bytes that are asked of the socket at once.
 pub const READ_BYTES: usize = 64 * 1024;
@@ -35,7 +35,7 @@ pub struct Connection {
 #[derive(Clone)]
 pub struct Dial {
     client: Client,
-    tls: Option<Arc<ClientConfig>>,
+    tls: Option<Arc<Renewed<Arc<ClientConfig>>>>,
 }
 
 impl Dial {
@@ -46,7 +46,7 @@ impl Dial {
             ConnectionAddr::TcpTls { .. }
         );
         let tls = if encrypted {
-            tls::client_config(&settings.tls).map_err(ConnectError::Tls)?
+            Renewed::new(&settings.tls, |files| Ok(Arc::new(files.config().clone())))?
         } else {
             None
         };
@@ -101,7 +101,7 @@ impl Dial {
         match self.client.get_connection_info().addr() {
             ConnectionAddr::Tcp(host, port) => Ok(Box::new(tcp(host, *port).await?)),
             ConnectionAddr::TcpTls { host, port, .. } => {
-                let tls = self.tls.clone().ok_or(io::ErrorKind::InvalidInput)?;
+                let tls = self.tls.as_ref().ok_or(io::ErrorKind::InvalidInput)?.get();
                 let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
                 let stream = tcp(host, *port).await?;
                 let connector = tokio_rustls::TlsConnector::from(tls);

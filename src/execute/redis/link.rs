@@ -8,18 +8,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use redis::aio::{ConnectionLike as _, ConnectionManager, ConnectionManagerConfig};
 use redis::io::tcp::TcpSettings;
 use redis::{
-    Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion, PushInfo,
-    PushKind, RedisError, TlsCertificates, Value,
+    Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _,
+    ProtocolVersion, PushInfo, PushKind, RedisError, TlsCertificates, Value,
 };
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::execute::settings::{TlsMode, TlsSettings};
-use crate::execute::tls::TlsError;
+use crate::execute::tls::{Files, Renewed, TlsError};
 
 /// How long opening the connection may take, TLS and authentication included.
 pub const CONNECT_MS_MAX: u64 = 2_000;
@@ -71,8 +72,6 @@ pub enum ConnectError {
     TlsOnSocket,
     #[error(transparent)]
     Tls(#[from] TlsError),
-    #[error("the CA file `{path}` cannot be read: {cause}")]
-    CaFile { path: String, cause: std::io::Error },
 }
 
 /// Why a command has no reply.
@@ -89,8 +88,21 @@ pub enum Away {
     Slow,
 }
 
-/// A configured client: opens connections with the sidecar's credentials.
+/// A configured client: opens connections with the sidecar's credentials, and the certificates as they are now.
 pub fn client(settings: &RedisSettings) -> Result<Client, ConnectError> {
+    let info = connection_info(settings)?;
+    match Files::read(&settings.tls)?.filter(|_| is_encrypted(&info)) {
+        Some(files) => encrypted_client(info, &files),
+        None => Client::open(info),
+    }
+    .map_err(ConnectError::Url)
+}
+
+fn is_encrypted(info: &ConnectionInfo) -> bool {
+    matches!(info.addr(), ConnectionAddr::TcpTls { .. })
+}
+
+fn connection_info(settings: &RedisSettings) -> Result<ConnectionInfo, ConnectError> {
     let info = settings.url.expose_secret().into_connection_info();
     let info = info.map_err(ConnectError::Url)?;
     let mut redis = info
@@ -109,16 +121,10 @@ pub fn client(settings: &RedisSettings) -> Result<Client, ConnectError> {
         .set_nodelay(true)
         .set_user_timeout(Duration::from_millis(UNACKNOWLEDGED_MS_MAX));
     let address = address(info.addr().clone(), settings.tls.mode)?;
-    let encrypted = matches!(address, ConnectionAddr::TcpTls { .. });
-    let info = info
+    Ok(info
         .set_addr(address)
         .set_redis_settings(redis)
-        .set_tcp_settings(tcp);
-    if encrypted {
-        encrypted_client(info, &settings.tls)
-    } else {
-        Client::open(info).map_err(ConnectError::Url)
-    }
+        .set_tcp_settings(tcp))
 }
 
 fn address(address: ConnectionAddr, mode: TlsMode) -> Result<ConnectionAddr, ConnectError> {
@@ -138,19 +144,17 @@ fn address(address: ConnectionAddr, mode: TlsMode) -> Result<ConnectionAddr, Con
     }
 }
 
-fn encrypted_client(info: ConnectionInfo, tls: &TlsSettings) -> Result<Client, ConnectError> {
-    let read = |path: &std::path::PathBuf| {
-        std::fs::read(path).map_err(|cause| ConnectError::CaFile {
-            path: path.display().to_string(),
-            cause,
-        })
-    };
-    let root_cert = tls.ca_file.as_ref().map(read).transpose()?;
+/// The driver takes PEM, and no oldest version: what carries callers' commands ([`Dial`](super::dial::Dial)) insists on
+/// the one that is configured, and this connection, which carries counters, on what the driver does.
+fn encrypted_client(info: ConnectionInfo, files: &Files) -> Result<Client, RedisError> {
     let certificates = TlsCertificates {
-        client_tls: None,
-        root_cert,
+        client_tls: files.identity().map(|(certificate, key)| ClientTlsConfig {
+            client_cert: certificate.to_vec(),
+            client_key: key.to_vec(),
+        }),
+        root_cert: files.ca.clone(),
     };
-    Client::build_with_tls(info, certificates).map_err(ConnectError::Url)
+    Client::build_with_tls(info, certificates)
 }
 
 /// The connection. Cheap to clone.
@@ -158,7 +162,10 @@ fn encrypted_client(info: ConnectionInfo, tls: &TlsSettings) -> Result<Client, C
 pub struct Link(Arc<Inner>);
 
 struct Inner {
-    manager: ConnectionManager,
+    manager: ArcSwap<ConnectionManager>,
+    config: ConnectionManagerConfig,
+    /// Makes the client anew when its certificates were.
+    renewed: Option<Renewed<Client>>,
     /// Whether the last thing heard was good. The watcher runs while it is false.
     up: watch::Sender<bool>,
     down_since: std::sync::Mutex<Instant>,
@@ -173,9 +180,32 @@ impl std::fmt::Debug for Link {
     }
 }
 
+impl Inner {
+    /// The driver reconnects with the certificates that it was given, so it is replaced when they were.
+    fn renew(&self) {
+        let Some(client) = self.renewed.as_ref().and_then(Renewed::changed) else {
+            return;
+        };
+        match ConnectionManager::new_lazy_with_config(client, self.config.clone()) {
+            Ok(manager) => self.manager.store(Arc::new(manager)),
+            Err(error) => tracing::warn!(%error, "the limiter keeps its old certificates"),
+        }
+    }
+}
+
 impl Link {
     /// Starts connecting in the background; Redis may come later. Must be called inside a Tokio runtime.
-    pub fn open(client: Client) -> Result<Self, ConnectError> {
+    pub fn open(settings: &RedisSettings) -> Result<Self, ConnectError> {
+        let client = client(settings)?;
+        let renewed = if is_encrypted(client.get_connection_info()) {
+            let info = connection_info(settings)?;
+            Renewed::new(&settings.tls, move |files| {
+                encrypted_client(info.clone(), files)
+                    .map_err(|error| TlsError::Driver(error.to_string()))
+            })?
+        } else {
+            None
+        };
         let (up, _) = watch::channel(false);
         let push = up.clone();
         let config = ConnectionManagerConfig::new()
@@ -191,10 +221,12 @@ impl Link {
                 }
                 Ok::<(), redis::aio::SendError>(())
             });
-        let manager =
-            ConnectionManager::new_lazy_with_config(client, config).map_err(ConnectError::Url)?;
+        let manager = ConnectionManager::new_lazy_with_config(client, config.clone())
+            .map_err(ConnectError::Url)?;
         let link = Self(Arc::new(Inner {
-            manager,
+            manager: ArcSwap::from_pointee(manager),
+            config,
+            renewed,
             up,
             down_since: std::sync::Mutex::new(Instant::now()),
             watched: AtomicBool::new(false),
@@ -219,7 +251,7 @@ impl Link {
 
     /// The manager itself, for a caller with a deadline of its own who has asked [`Self::is_up`].
     pub fn manager(&self) -> ConnectionManager {
-        self.0.manager.clone()
+        ConnectionManager::clone(&self.0.manager.load())
     }
 
     /// Reports that a caller's own deadline has passed or its connection failed: commands are refused until the
@@ -245,8 +277,9 @@ impl Link {
                 let Some(inner) = inner.upgrade() else {
                     return;
                 };
+                inner.renew();
                 let ping = redis::cmd("PING");
-                let mut manager = inner.manager.clone();
+                let mut manager = ConnectionManager::clone(&inner.manager.load());
                 let answer = timeout(
                     Duration::from_millis(PROBE_MS_MAX),
                     manager.req_packed_command(&ping),
