@@ -15,6 +15,7 @@ use super::respond::{self, Reply};
 use super::routes::{self, Route};
 use super::stream::{self, Streaming};
 use crate::authenticate::Peer;
+use crate::config::Server;
 use crate::decide::{Grant, Role};
 use crate::error::{Code, Problem};
 use crate::execute::redis::RedisReply;
@@ -61,6 +62,13 @@ pub(super) struct Head {
 }
 
 impl Door {
+    /// Takes over what bounds each request, as the configuration has it now.
+    pub fn bound(&mut self, server: &Server) {
+        self.body.bytes_max = server.body_bytes_max;
+        self.rows_max = server.rows_max;
+        self.reply_bytes_max = server.reply_bytes_max;
+    }
+
     /// Answers one HTTP request; every failure is a problem+json reply.
     pub async fn handle(self, peer: Arc<Peer>, request: Request<Incoming>) -> Reply {
         let head = Head::read(peer, request.headers());

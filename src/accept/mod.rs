@@ -3,9 +3,11 @@
 pub mod admin;
 pub mod body;
 mod coding;
+mod connection;
 pub mod http;
 pub mod listener;
 mod patience;
+pub mod phase;
 mod reply_body;
 mod respond;
 mod routes;
@@ -13,4 +15,5 @@ mod stream;
 pub mod tls;
 mod transactions;
 
-pub use listener::{Limits, Listener, Shutdown};
+pub use listener::{Limits, Listener};
+pub use phase::Phase;

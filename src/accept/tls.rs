@@ -1,19 +1,19 @@
-//! The listeners' certificates, and what is asked of their clients'.
+//! The listeners' certificates, and what is asked of their clients'. They may be renewed while connections are open:
+//! the next handshake takes what is there.
 
 use std::path::Path;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls::{RootCertStore, ServerConfig};
+use sha2::{Digest as _, Sha256};
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::{ClientAuth, ListenerTls};
-use crate::execute::settings::TlsVersion;
-
-const TLS13_ALONE: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -30,16 +30,108 @@ pub enum Error {
     },
 }
 
-/// HTTP/2 and HTTP/1.1 by ALPN. `section` names the configuration's part in errors.
-///
-/// # Errors
-/// When a file cannot be read or holds something else, or the key is not the certificate's.
-pub fn acceptor(section: &'static str, files: &ListenerTls) -> Result<TlsAcceptor, Error> {
-    let chain = certificates(section, &files.cert_file)?;
-    let key = PrivateKeyDer::from_pem_file(&files.key_file)
+/// A listener's certificate and key, as they are now.
+pub struct Certificate {
+    /// The configuration's part, for errors.
+    section: &'static str,
+    current: ArcSwap<Current>,
+}
+
+struct Current {
+    config: Arc<ServerConfig>,
+    digest: [u8; 32],
+}
+
+impl Current {
+    fn new(
+        section: &'static str,
+        files: &ListenerTls,
+        contents: &Contents,
+    ) -> Result<Arc<Self>, Error> {
+        Ok(Arc::new(Self {
+            config: Arc::new(server_config(section, files, contents)?),
+            digest: contents.digest(),
+        }))
+    }
+}
+
+impl Certificate {
+    /// # Errors
+    /// When a file cannot be read or holds something else, or the key is not the certificate's.
+    pub fn open(section: &'static str, files: &ListenerTls) -> Result<Self, Error> {
+        let contents = Contents::read(section, files)?;
+        Ok(Self {
+            section,
+            current: ArcSwap::new(Current::new(section, files, &contents)?),
+        })
+    }
+
+    pub const fn section(&self) -> &'static str {
+        self.section
+    }
+
+    /// Puts what the files hold in the place of what is in use: all of it or nothing.
+    ///
+    /// # Errors
+    /// As [`Certificate::open`]; what was in use stays so.
+    pub fn renew(&self, files: &ListenerTls, contents: &Contents) -> Result<(), Error> {
+        self.current
+            .store(Current::new(self.section, files, contents)?);
+        Ok(())
+    }
+
+    pub fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(Arc::clone(&self.current.load().config))
+    }
+
+    /// Of the contents that are in use.
+    pub fn digest(&self) -> [u8; 32] {
+        self.current.load().digest
+    }
+}
+
+/// What a listener's files hold.
+pub struct Contents {
+    certificate: Vec<u8>,
+    key: Vec<u8>,
+    client_ca: Option<Vec<u8>>,
+}
+
+impl Contents {
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn read(section: &'static str, files: &ListenerTls) -> Result<Self, Error> {
+        let read = |file: &Path| std::fs::read(file).map_err(|error| pem(section, file, error));
+        Ok(Self {
+            certificate: read(&files.cert_file)?,
+            key: read(&files.key_file)?,
+            client_ca: files.clients.ca_file().map(|file| read(file)).transpose()?,
+        })
+    }
+
+    /// Tells one state of the files from another.
+    pub fn digest(&self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        let client_ca = self.client_ca.as_deref().unwrap_or_default();
+        for part in [&self.certificate, &self.key, client_ca] {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        hash.finalize().into()
+    }
+}
+
+/// HTTP/2 and HTTP/1.1 by ALPN.
+fn server_config(
+    section: &'static str,
+    files: &ListenerTls,
+    contents: &Contents,
+) -> Result<ServerConfig, Error> {
+    let chain = certificates(section, &files.cert_file, &contents.certificate)?;
+    let key = PrivateKeyDer::from_pem_slice(&contents.key)
         .map_err(|error| pem(section, &files.key_file, error))?;
-    let builder = ServerConfig::builder_with_protocol_versions(versions(files.min_version));
-    let (builder, asks) = match verifier(section, &files.clients)? {
+    let builder = ServerConfig::builder_with_protocol_versions(files.min_version.protocols());
+    let (builder, asks) = match verifier(section, files, contents)? {
         None => (builder.with_no_client_auth(), false),
         Some(verifier) => (builder.with_client_cert_verifier(verifier), true),
     };
@@ -52,46 +144,40 @@ pub fn acceptor(section: &'static str, files: &ListenerTls) -> Result<TlsAccepto
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
     }
-    Ok(TlsAcceptor::from(Arc::new(config)))
-}
-
-fn versions(min: TlsVersion) -> &'static [&'static SupportedProtocolVersion] {
-    match min {
-        TlsVersion::V1_2 => rustls::ALL_VERSIONS,
-        TlsVersion::V1_3 => TLS13_ALONE,
-    }
+    Ok(config)
 }
 
 fn verifier(
     section: &'static str,
-    clients: &ClientAuth,
+    files: &ListenerTls,
+    contents: &Contents,
 ) -> Result<Option<Arc<dyn ClientCertVerifier>>, Error> {
-    let (ca_file, optional) = match clients {
-        ClientAuth::Off => return Ok(None),
-        ClientAuth::Optional { ca_file } => (ca_file, true),
-        ClientAuth::Require { ca_file } => (ca_file, false),
+    let (Some(ca_file), Some(ca)) = (files.clients.ca_file(), &contents.client_ca) else {
+        return Ok(None);
     };
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(section, ca_file)? {
+    for certificate in certificates(section, ca_file, ca)? {
         roots
             .add(certificate)
             .map_err(|error| pem(section, ca_file, error))?;
     }
     let builder = WebPkiClientVerifier::builder(Arc::new(roots));
-    let builder = if optional {
-        builder.allow_unauthenticated()
-    } else {
-        builder
+    let verifier = match &files.clients {
+        ClientAuth::Optional { .. } => builder.allow_unauthenticated().build(),
+        ClientAuth::Off | ClientAuth::Require { .. } => builder.build(),
     };
-    let verifier = builder.build();
     verifier
         .map(Some)
         .map_err(|error| pem(section, ca_file, error))
 }
 
-fn certificates(section: &'static str, file: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let found: Vec<_> = CertificateDer::pem_file_iter(file)
-        .and_then(Iterator::collect)
+fn certificates(
+    section: &'static str,
+    file: &Path,
+    contents: &[u8],
+) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let found: Vec<_> = CertificateDer::pem_slice_iter(contents)
+        .collect::<Result<_, _>>()
         .map_err(|error| pem(section, file, error))?;
     if found.is_empty() {
         return Err(pem(section, file, "holds no certificate"));

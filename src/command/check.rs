@@ -1,8 +1,11 @@
 //! `bulkhead check`: configuration, policy, and every store, each fault with its place and its mend.
 
 use clap::Args;
+use jiff::Timestamp;
 
 use super::{ConfigArgs, Exit, fail};
+use crate::accept::tls::Certificate;
+use crate::certificates::{Held, WARN_BEFORE_S};
 use crate::config::{Config, NativeGrants};
 use crate::decide::Policy;
 use crate::execute::stores::Stores;
@@ -51,6 +54,22 @@ pub async fn run(args: CheckArgs) -> Exit {
                 ))
             }),
     );
+    for (listener, section, files) in [
+        ("listener", "server.tls", &config.server.tls),
+        ("admin", "admin.tls", &config.admin.tls),
+    ] {
+        if let Some(files) = files {
+            let opened = Certificate::open(section, files);
+            let outcome = opened.map(|_| "certificate and key belong together".to_owned());
+            checks.note(
+                &format!("{listener} tls"),
+                outcome.map_err(|error| error.to_string()),
+            );
+        }
+    }
+    for held in Held::all(&config) {
+        checks.note(&format!("{} cert", held.label), expiry(&held));
+    }
     checks.note("system", system_check(&config).await);
     match Stores::open(&config.stores, &schema).await {
         Ok(stores) => {
@@ -73,6 +92,23 @@ pub async fn run(args: CheckArgs) -> Exit {
         checks.note(&format!("{store} grants"), outcome);
     }
     if is_valid { checks.end() } else { Exit::Usage }
+}
+
+/// How long a certificate holds.
+fn expiry(held: &Held) -> Result<String, String> {
+    let end = held.expires()?;
+    let left = end.as_second() - Timestamp::now().as_second();
+    let days = left / (24 * 60 * 60);
+    let file = held.file.display();
+    if left <= 0 {
+        Err(format!("`{file}` expired at {end}: renew it"))
+    } else if left < WARN_BEFORE_S {
+        Ok(format!(
+            "warning: `{file}` expires in {days} days, at {end}: renew it"
+        ))
+    } else {
+        Ok(format!("expires in {days} days"))
+    }
 }
 
 /// What each database grants the sidecar's account beside the policy, or fails to; nothing where nobody asks.

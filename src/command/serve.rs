@@ -2,22 +2,26 @@
 
 mod grants;
 mod reload;
+mod stop;
+mod upkeep;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::{ConfigArgs, Exit, fail};
 use crate::accept::body::Bounds;
 use crate::accept::http::Door;
-use crate::accept::{Limits, Listener, admin, tls};
+use crate::accept::tls::Certificate;
+use crate::accept::{Limits, Listener, Phase, admin};
 use crate::authenticate::{Authenticator, Settings};
 use crate::catalogue::watch::Catalogues;
-use crate::config::{self, Config};
+use crate::config::{self, Config, ListenerTls};
 use crate::decide::Policy;
 use crate::execute::stores::Stores;
 use crate::gate::Gate;
@@ -29,6 +33,9 @@ use crate::record::health::{Health, PROBE_INTERVAL, PROBE_TIMEOUT};
 use crate::record::metrics::Metrics;
 use crate::record::requests::Requests;
 use crate::system::{System, Unavailable};
+use stop::{Serving, Signals};
+pub use upkeep::SetFilter;
+use upkeep::{Origin, Upkeep, Watched};
 
 /// Connections to the admin listener at once.
 const ADMIN_CONNECTIONS_MAX: usize = 64;
@@ -47,46 +54,44 @@ pub struct ServeArgs {
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// Serves until SIGTERM or SIGINT; [`Exit::No`] if requests in flight had to be cut.
-pub async fn run(config: Config) -> Exit {
-    match serve(config).await {
+/// Serves until SIGTERM or SIGINT; [`Exit::No`] if requests in flight had to be cut. `set_filter` puts another filter
+/// on the log.
+pub async fn run(config: Config, path: PathBuf, set_filter: SetFilter) -> Exit {
+    match serve(config, Origin { path, set_filter }).await {
         Ok(true) => Exit::Done,
         Ok(false) => Exit::No,
         Err(error) => fail(error),
     }
 }
 
-async fn serve(config: Config) -> Result<bool, Failure> {
+async fn serve(config: Config, origin: Origin) -> Result<bool, Failure> {
+    let mut signals = Signals::new()?;
     let (gate, writer) = assemble(&config).await?;
     let server = &config.server;
-    let receive_timeout = Duration::from_millis(server.receive_timeout_ms);
-    let acceptor = server
-        .tls
-        .as_ref()
-        .map(|files| tls::acceptor("server.tls", files))
-        .transpose()?;
-    let admin_acceptor = config
-        .admin
-        .tls
-        .as_ref()
-        .map(|files| tls::acceptor("admin.tls", files))
-        .transpose()?;
-    let send_timeout = Duration::from_millis(server.send_timeout_ms);
+    let certificate = open_certificate("server.tls", server.tls.as_ref())?;
+    let admin_certificate = open_certificate("admin.tls", config.admin.tls.as_ref())?;
     let limits = |connections_max| Limits {
         connections_max,
-        receive_timeout,
-        send_timeout,
+        receive_timeout: Duration::from_millis(server.receive_timeout_ms),
+        send_timeout: Duration::from_millis(server.send_timeout_ms),
     };
-    let data = Listener::bind(server.listen, acceptor, limits(server.connections_max))
-        .await
-        .map_err(|error| format!("cannot listen on {}: {error}", server.listen))?;
-    let operator = Listener::bind(
+    let bind = |address, reuse_port, certificate: &Option<_>, connections_max| {
+        let certificate = certificate.clone();
+        Listener::bind(address, reuse_port, certificate, limits(connections_max))
+            .map_err(|error| format!("cannot listen on {address}: {error}"))
+    };
+    let data = bind(
+        server.listen,
+        server.reuse_port,
+        &certificate,
+        server.connections_max,
+    )?;
+    let operator = bind(
         config.admin.listen,
-        admin_acceptor,
-        limits(ADMIN_CONNECTIONS_MAX),
-    )
-    .await
-    .map_err(|error| format!("cannot listen on {}: {error}", config.admin.listen))?;
+        config.admin.reuse_port,
+        &admin_certificate,
+        ADMIN_CONNECTIONS_MAX,
+    )?;
     tracing::info!(
         data = %data.address()?,
         admin = %operator.address()?,
@@ -94,53 +99,74 @@ async fn serve(config: Config) -> Result<bool, Failure> {
         "listening"
     );
 
-    let background = [
-        tokio::spawn(probe(Arc::clone(&gate))),
-        tokio::spawn(probe_system(
-            Arc::clone(&gate),
-            System::new(config.system.clone()),
-        )),
-        tokio::spawn(keep_last_used(Arc::clone(&gate))),
-        tokio::spawn(reload::watch(Arc::clone(&gate), config.clone())),
-        tokio::spawn(grants::watch(Arc::clone(&gate), config.clone())),
-        tokio::spawn(keep_catalogues(Arc::clone(&gate))),
-    ];
-    let writer = tokio::spawn(writer.run());
-    let (stop_data, data_stopped) = watch::channel(false);
-    let (stop_admin, admin_stopped) = watch::channel(false);
-    let grace = Duration::from_millis(server.drain_grace_ms);
-    let door = Door {
-        gate: Arc::clone(&gate),
-        body: Bounds {
-            bytes_max: server.body_bytes_max,
-            timeout: receive_timeout,
-            memory: Memory::new(server.memory_bytes_max),
-        },
-        rows_max: server.rows_max,
-        reply_bytes_max: server.reply_bytes_max,
-        send_timeout,
+    let door = Arc::new(ArcSwap::from_pointee(door(&gate, server)));
+    let upkeep = Upkeep {
+        config: Arc::new(ArcSwap::from_pointee(config.clone())),
+        origin,
+        door: Arc::clone(&door),
+        metrics: Arc::clone(&gate.metrics),
+        listener: watched("listener", certificate, server.tls.as_ref()),
+        admin: watched("admin", admin_certificate, config.admin.tls.as_ref()),
     };
-    let data = tokio::spawn(data.serve(
-        move |peer, request| door.clone().handle(peer, request),
-        data_stopped,
+    let current = Arc::clone(&upkeep.config);
+    let background = background(&gate, &config, upkeep);
+    let writer = tokio::spawn(writer.run());
+    let (phase, phases) = watch::channel(Phase::Serving);
+    let task = tokio::spawn(data.serve(
+        move |peer, request| Door::clone(&door.load()).handle(peer, request),
+        phases,
         LAST_REPLIES_TIMEOUT,
     ));
+    let data = Serving { phase, task };
+    let (phase, phases) = watch::channel(Phase::Serving);
     let operator_gate = Arc::clone(&gate);
-    let operator = tokio::spawn(operator.serve(
+    let task = tokio::spawn(operator.serve(
         move |_peer, request| admin::handle(Arc::clone(&operator_gate), request),
-        admin_stopped,
+        phases,
         LAST_REPLIES_TIMEOUT,
     ));
+    let operator = Serving { phase, task };
 
-    stop_signal().await?;
-    tracing::info!(grace_ms = server.drain_grace_ms, "draining");
-    // The listener stays open meanwhile, so that new work is told to go elsewhere rather than refused.
-    let finished = tokio::time::timeout(grace, gate.drain()).await.is_ok();
-    gate.stores.roll_back_all().await;
-    let _ = stop_data.send(true);
-    data.await?;
-    let _ = stop_admin.send(true);
-    operator.await?;
+    signals.next().await;
+    let current = current.load_full();
+    tokio::select! {
+        ended = end(gate, data, operator, background, writer, &current.server) => ended,
+        () = signals.next() => {
+            tracing::warn!("a second signal: stopped at once");
+            Ok(false)
+        }
+    }
+}
+
+/// What runs beside the listeners.
+type Background = [JoinHandle<()>; 7];
+
+fn background(gate: &Arc<Gate>, config: &Config, upkeep: Upkeep) -> Background {
+    let system = System::new(config.system.clone());
+    [
+        tokio::spawn(probe(Arc::clone(gate))),
+        tokio::spawn(probe_system(Arc::clone(gate), system)),
+        tokio::spawn(keep_last_used(Arc::clone(gate))),
+        tokio::spawn(reload::watch(Arc::clone(gate), config.clone())),
+        tokio::spawn(grants::watch(Arc::clone(gate), config.clone())),
+        tokio::spawn(keep_catalogues(Arc::clone(gate))),
+        tokio::spawn(upkeep.watch()),
+    ]
+}
+
+/// Lets what is under way finish, then stops everything in the order in which nothing is lost. Cancelled, it leaves
+/// all of it to the end of the process.
+async fn end(
+    gate: Arc<Gate>,
+    data: Serving,
+    operator: Serving,
+    background: Background,
+    writer: JoinHandle<()>,
+    server: &config::Server,
+) -> Result<bool, Failure> {
+    let finished = data.drain(&gate, server).await?;
+    operator.phase.send_replace(Phase::Stopped);
+    operator.task.await?;
     for task in background {
         task.abort();
         let _ = task.await;
@@ -150,6 +176,36 @@ async fn serve(config: Config) -> Result<bool, Failure> {
     let flushed = tokio::time::timeout(FLUSH_TIMEOUT, writer).await.is_ok();
     tracing::info!(finished, flushed, "stopped");
     Ok(finished && flushed)
+}
+
+fn open_certificate(
+    section: &'static str,
+    files: Option<&ListenerTls>,
+) -> Result<Option<Arc<Certificate>>, Failure> {
+    let certificate = files.map(|files| Certificate::open(section, files));
+    Ok(certificate.transpose()?.map(Arc::new))
+}
+
+fn watched(
+    label: &'static str,
+    certificate: Option<Arc<Certificate>>,
+    files: Option<&ListenerTls>,
+) -> Option<Watched> {
+    Some(Watched::new(label, certificate?, files?.clone()))
+}
+
+fn door(gate: &Arc<Gate>, server: &config::Server) -> Door {
+    Door {
+        gate: Arc::clone(gate),
+        body: Bounds {
+            bytes_max: server.body_bytes_max,
+            timeout: Duration::from_millis(server.receive_timeout_ms),
+            memory: Memory::new(server.memory_bytes_max),
+        },
+        rows_max: server.rows_max,
+        reply_bytes_max: server.reply_bytes_max,
+        send_timeout: Duration::from_millis(server.send_timeout_ms),
+    }
 }
 
 /// Puts the stages together. Nothing is connected yet: the databases may come later.
@@ -269,14 +325,4 @@ async fn keep_last_used(gate: Arc<Gate>) {
 
 async fn keep_catalogues(gate: Arc<Gate>) {
     gate.catalogues.keep_fresh().await;
-}
-
-async fn stop_signal() -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
 }

@@ -81,6 +81,8 @@ pub struct Health {
     stores: [State; 4],
     /// Whether the sidecar's own connection (keys, audit) answers, and whether it ever did.
     system: State,
+    /// Set before `draining`: work is still done, but nobody should send more.
+    leaving: AtomicBool,
     draining: AtomicBool,
     in_flight: AtomicUsize,
     idle: Notify,
@@ -187,6 +189,16 @@ impl Health {
         }
     }
 
+    /// Says that the sidecar will end, while it still does all that it is asked.
+    pub fn announce_end(&self) {
+        self.leaving.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the sidecar will end, or drains already.
+    fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::SeqCst) || self.is_draining()
+    }
+
     /// Lets no more requests in, and waits for those under way.
     pub async fn drain(&self) {
         self.draining.store(true, Ordering::SeqCst);
@@ -206,7 +218,7 @@ impl Health {
     /// Ready once every configured store has been reached, until draining. An outage later on does not
     /// make the sidecar unready: the other stores still work, and a pod taken out of service would not help.
     pub fn is_ready(&self) -> bool {
-        !self.is_draining()
+        !self.is_leaving()
             && self.system.ever_up.load(Ordering::Relaxed)
             && self.configured().all(|store| {
                 self.of(store).ever_up.load(Ordering::Relaxed) && !self.is_held_back(store)
@@ -224,7 +236,7 @@ impl Health {
     /// The pattern's aggregate: a member for each configured store.
     pub fn report(&self) -> Map<String, Value> {
         let mut report = Map::new();
-        let status = match (self.is_draining(), self.is_healthy()) {
+        let status = match (self.is_leaving(), self.is_healthy()) {
             (true, _) => "draining",
             (false, true) => "ok",
             (false, false) => "degraded",
@@ -288,7 +300,9 @@ mod tests {
             Value::Object(health.report()),
             json!({"status": "degraded", "system": {"status": "up"}, "postgres": {"status": "up", "latency_ms": 2.0}, "redis": {"status": "down"}})
         );
+        health.announce_end();
+        assert!(!health.is_ready() && health.enter().is_some());
         health.drain().await;
-        assert!(!health.is_ready());
+        assert!(!health.is_ready() && health.enter().is_none());
     }
 }

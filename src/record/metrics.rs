@@ -2,6 +2,8 @@
 //!
 //! Series that a request touches are looked up once, at start, so that counting costs no map and no lock.
 
+mod tls;
+
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -97,6 +99,7 @@ pub struct Metrics {
     pub audit_failures: IntCounter,
     policy_info: IntGaugeVec,
     policy_reloads: IntCounterVec,
+    pub tls: tls::TlsMetrics,
 }
 
 impl Metrics {
@@ -170,6 +173,7 @@ impl Metrics {
                 &["version", "digest"],
             )?,
             policy_reloads: policy_reloads(&make)?,
+            tls: tls::TlsMetrics::new(&make)?,
             registry: make.build_info()?,
         })
     }
