@@ -105,7 +105,7 @@ impl Contents {
         Ok(Self {
             certificate: read(&files.cert_file)?,
             key: read(&files.key_file)?,
-            client_ca: files.clients.ca_file().map(|file| read(file)).transpose()?,
+            client_ca: files.clients.ca_file().map(read).transpose()?,
         })
     }
 

@@ -176,9 +176,11 @@ fn file(what: &'static str, path: &Path, reason: impl ToString) -> TlsError {
 /// What a driver needs for TLS, made anew when the files have changed.
 pub struct Renewed<T> {
     settings: TlsSettings,
-    make: Box<dyn Fn(&Files) -> Result<T, TlsError> + Send + Sync>,
+    make: Make<T>,
     current: Mutex<Current<T>>,
 }
+
+type Make<T> = Box<dyn Fn(&Files) -> Result<T, TlsError> + Send + Sync>;
 
 struct Current<T> {
     digest: Digest,

@@ -15,6 +15,7 @@ async fn a_store_that_is_not_configured() {
     let sidecar = Sidecar::start(dev, |config| {
         config["stores"].as_table_mut().unwrap().remove("redis");
     });
+    sidecar.ready().await;
     let body = json!({"command": ["GET", "cache:x"]});
     let reply = sidecar.post(&dev.app, "/v1/redis/command", &body).await;
     assert_eq!(
@@ -88,6 +89,7 @@ async fn draining_finishes_what_is_under_way_and_turns_new_work_away() {
         turned_away.text
     );
     assert!(turned_away.headers.contains_key("retry-after"));
+    assert_eq!(turned_away.headers["connection"], "close");
     assert_eq!(sidecar.child.wait().unwrap().code(), Some(0));
 }
 
