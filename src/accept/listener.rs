@@ -43,14 +43,14 @@ pub struct Limits {
     pub send_timeout: Duration,
 }
 
-/// A bound socket and what it takes to serve it.
-pub struct Listener {
-    socket: TcpListener,
+/// A socket that has its port but takes no connection yet.
+pub struct Bound {
+    socket: TcpSocket,
     tls: Option<Arc<Certificate>>,
     limits: Limits,
 }
 
-impl Listener {
+impl Bound {
     /// Binds `address`. Port 0 takes a free one. With `reuse_port`, others of this user may bind it, too.
     pub fn bind(
         address: SocketAddr,
@@ -67,7 +67,7 @@ impl Listener {
         socket.set_reuseport(reuse_port)?;
         socket.bind(address)?;
         Ok(Self {
-            socket: socket.listen(BACKLOG)?,
+            socket,
             tls,
             limits,
         })
@@ -77,6 +77,24 @@ impl Listener {
         self.socket.local_addr()
     }
 
+    /// From now on the kernel takes connections; of a shared port's, its part.
+    pub fn listen(self) -> std::io::Result<Listener> {
+        Ok(Listener {
+            socket: self.socket.listen(BACKLOG)?,
+            tls: self.tls,
+            limits: self.limits,
+        })
+    }
+}
+
+/// A listening socket and what it takes to serve it.
+pub struct Listener {
+    socket: TcpListener,
+    tls: Option<Arc<Certificate>>,
+    limits: Limits,
+}
+
+impl Listener {
     /// Serves until `phases` says to stop; `handler` gets each request and who is at the other end of its connection.
     /// From [`Phase::Closing`] on it waits for the connections to end, from [`Phase::Stopped`] on for `grace` at most.
     /// Returns whether all of them ended. Must not be cancelled before it returns, or requests in flight are cut.

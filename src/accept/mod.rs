@@ -15,5 +15,5 @@ mod stream;
 pub mod tls;
 mod transactions;
 
-pub use listener::{Limits, Listener};
+pub use listener::{Bound, Limits, Listener};
 pub use phase::Phase;

@@ -18,7 +18,7 @@ use super::{ConfigArgs, Exit, fail};
 use crate::accept::body::Bounds;
 use crate::accept::http::Door;
 use crate::accept::tls::Certificate;
-use crate::accept::{Limits, Listener, Phase, admin};
+use crate::accept::{Bound, Limits, Listener, Phase, admin};
 use crate::authenticate::{Authenticator, Settings};
 use crate::catalogue::watch::Catalogues;
 use crate::config::{self, Config, ListenerTls};
@@ -66,7 +66,7 @@ pub async fn run(config: Config, path: PathBuf, set_filter: SetFilter) -> Exit {
 
 async fn serve(config: Config, origin: Origin) -> Result<bool, Failure> {
     let mut signals = Signals::new()?;
-    let (gate, writer) = assemble(&config).await?;
+    let (gate, writer, system) = assemble(&config).await?;
     let server = &config.server;
     let certificate = open_certificate("server.tls", server.tls.as_ref())?;
     let admin_certificate = open_certificate("admin.tls", config.admin.tls.as_ref())?;
@@ -77,7 +77,7 @@ async fn serve(config: Config, origin: Origin) -> Result<bool, Failure> {
     };
     let bind = |address, reuse_port, certificate: &Option<_>, connections_max| {
         let certificate = certificate.clone();
-        Listener::bind(address, reuse_port, certificate, limits(connections_max))
+        Bound::bind(address, reuse_port, certificate, limits(connections_max))
             .map_err(|error| format!("cannot listen on {address}: {error}"))
     };
     let data = bind(
@@ -92,9 +92,18 @@ async fn serve(config: Config, origin: Origin) -> Result<bool, Failure> {
         &admin_certificate,
         ADMIN_CONNECTIONS_MAX,
     )?;
+    let (data_address, admin_address) = (data.address()?, operator.address()?);
+    let operator = operator.listen()?;
+    // On a shared port another sidecar serves until this one can.
+    let data = if server.reuse_port {
+        gate.health.set_deaf(true);
+        Err(data)
+    } else {
+        Ok(data.listen()?)
+    };
     tracing::info!(
-        data = %data.address()?,
-        admin = %operator.address()?,
+        data = %data_address,
+        admin = %admin_address,
         tls = server.tls.is_some(),
         "listening"
     );
@@ -112,22 +121,26 @@ async fn serve(config: Config, origin: Origin) -> Result<bool, Failure> {
     let background = background(&gate, &config, upkeep);
     let writer = tokio::spawn(writer.run());
     let (phase, phases) = watch::channel(Phase::Serving);
-    let task = tokio::spawn(data.serve(
-        move |peer, request| Door::clone(&door.load()).handle(peer, request),
-        phases,
-        LAST_REPLIES_TIMEOUT,
-    ));
-    let data = Serving { phase, task };
-    let (phase, phases) = watch::channel(Phase::Serving);
-    let operator_gate = Arc::clone(&gate);
-    let task = tokio::spawn(operator.serve(
-        move |_peer, request| admin::handle(Arc::clone(&operator_gate), request),
-        phases,
-        LAST_REPLIES_TIMEOUT,
-    ));
-    let operator = Serving { phase, task };
+    let waiting = Arc::clone(&gate);
+    let task = tokio::spawn(async move {
+        let listener = match data {
+            Ok(listener) => Some(listener),
+            Err(bound) => stop::listen_in_turn(bound, &waiting, &system, phases.clone()).await?,
+        };
+        drop((waiting, system));
+        let handler = move |peer, request| Door::clone(&door.load()).handle(peer, request);
+        match listener {
+            Some(listener) => Ok(listener.serve(handler, phases, LAST_REPLIES_TIMEOUT).await),
+            None => Ok(true),
+        }
+    });
+    let mut data = Serving { phase, task };
+    let operator = operate(operator, Arc::clone(&gate));
 
-    signals.next().await;
+    tokio::select! {
+        () = signals.next() => {}
+        ended = &mut data.task => return Ok(ended??),
+    }
     let current = current.load_full();
     tokio::select! {
         ended = end(gate, data, operator, background, writer, &current.server) => ended,
@@ -136,6 +149,17 @@ async fn serve(config: Config, origin: Origin) -> Result<bool, Failure> {
             Ok(false)
         }
     }
+}
+
+/// Serves the admin listener.
+fn operate(listener: Listener, gate: Arc<Gate>) -> Serving {
+    let (phase, phases) = watch::channel(Phase::Serving);
+    let handler = move |_peer, request| admin::handle(Arc::clone(&gate), request);
+    let task =
+        tokio::spawn(
+            async move { Ok(listener.serve(handler, phases, LAST_REPLIES_TIMEOUT).await) },
+        );
+    Serving { phase, task }
 }
 
 /// What runs beside the listeners.
@@ -166,7 +190,7 @@ async fn end(
 ) -> Result<bool, Failure> {
     let finished = data.drain(&gate, server).await?;
     operator.phase.send_replace(Phase::Stopped);
-    operator.task.await?;
+    operator.task.await??;
     for task in background {
         task.abort();
         let _ = task.await;
@@ -209,7 +233,7 @@ fn door(gate: &Arc<Gate>, server: &config::Server) -> Door {
 }
 
 /// Puts the stages together. Nothing is connected yet: the databases may come later.
-async fn assemble(config: &Config) -> Result<(Arc<Gate>, Writer), Failure> {
+async fn assemble(config: &Config) -> Result<(Arc<Gate>, Writer, Arc<System>), Failure> {
     let policy = super::policy::load(&config.policy)?;
     let metrics = Arc::new(Metrics::new()?);
     metrics.set_policy(&policy.version().to_string(), policy.digest());
@@ -234,7 +258,7 @@ async fn assemble(config: &Config) -> Result<(Arc<Gate>, Writer), Failure> {
     };
     let catalogues = Catalogues::new(&config.stores, &policy);
     let gate = Gate {
-        keys: Authenticator::new(system, settings),
+        keys: Authenticator::new(Arc::clone(&system), settings),
         policy: ArcSwap::from_pointee(policy),
         classifications: Arc::default(),
         catalogues,
@@ -248,7 +272,7 @@ async fn assemble(config: &Config) -> Result<(Arc<Gate>, Writer), Failure> {
     gate.audit
         .policy("policy.load", gate.policy.load().digest());
     grants::begin(&gate, config);
-    Ok((Arc::new(gate), writer))
+    Ok((Arc::new(gate), writer, system))
 }
 
 /// An unqualified name must mean the same to the policy and to the server.

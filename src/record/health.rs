@@ -81,6 +81,8 @@ pub struct Health {
     stores: [State; 4],
     /// Whether the sidecar's own connection (keys, audit) answers, and whether it ever did.
     system: State,
+    /// Set until the data listener takes connections, where it waits with that.
+    is_deaf: AtomicBool,
     /// Set before `draining`: work is still done, but nobody should send more.
     leaving: AtomicBool,
     draining: AtomicBool,
@@ -218,8 +220,17 @@ impl Health {
     /// Ready once every configured store has been reached, until draining. An outage later on does not
     /// make the sidecar unready: the other stores still work, and a pod taken out of service would not help.
     pub fn is_ready(&self) -> bool {
-        !self.is_leaving()
-            && self.system.ever_up.load(Ordering::Relaxed)
+        !self.is_deaf.load(Ordering::SeqCst) && !self.is_leaving() && self.has_reached_all()
+    }
+
+    /// Says whether callers' connections are not taken yet, since another sidecar serves until this one can.
+    pub fn set_deaf(&self, is_deaf: bool) {
+        self.is_deaf.store(is_deaf, Ordering::SeqCst);
+    }
+
+    /// Whether every configured store has been reached, and the sidecar's own connection.
+    pub fn has_reached_all(&self) -> bool {
+        self.system.ever_up.load(Ordering::Relaxed)
             && self.configured().all(|store| {
                 self.of(store).ever_up.load(Ordering::Relaxed) && !self.is_held_back(store)
             })
@@ -300,6 +311,9 @@ mod tests {
             Value::Object(health.report()),
             json!({"status": "degraded", "system": {"status": "up"}, "postgres": {"status": "up", "latency_ms": 2.0}, "redis": {"status": "down"}})
         );
+        health.set_deaf(true);
+        assert!(!health.is_ready() && health.has_reached_all());
+        health.set_deaf(false);
         health.announce_end();
         assert!(!health.is_ready() && health.enter().is_some());
         health.drain().await;

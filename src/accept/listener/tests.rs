@@ -18,8 +18,9 @@ const LIMITS: Limits = Limits {
 /// Serves what the handler knows of its peer. Returns the address, and what stops it.
 fn start(tls: Option<Arc<Certificate>>) -> (SocketAddr, watch::Sender<Phase>) {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    let listener = Listener::bind(any, false, tls, LIMITS).unwrap();
-    let address = listener.address().unwrap();
+    let bound = Bound::bind(any, false, tls, LIMITS).unwrap();
+    let address = bound.address().unwrap();
+    let listener = bound.listen().unwrap();
     let (phase, phases) = watch::channel(Phase::Serving);
     let handler = |peer: Arc<Peer>, _request| async move {
         let leaf = peer.certificate().map_or(0, |leaf| leaf.len());

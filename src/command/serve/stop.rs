@@ -1,4 +1,5 @@
-//! How the sidecar ends: it says so first, then lets what is under way finish, and loses nothing of it.
+//! How the sidecar takes over from another one, and how it ends: it says so first, then lets what is under way finish,
+//! and loses nothing of it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,9 +9,17 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
-use crate::accept::Phase;
+use crate::accept::phase::Phases;
+use crate::accept::{Bound, Listener, Phase};
 use crate::config::Server;
 use crate::gate::Gate;
+use crate::system::System;
+
+/// How long a sidecar on a shared port waits to be ready before it takes connections.
+const READY_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How often it looks whether it is.
+const READY_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// SIGTERM and SIGINT.
 pub struct Signals {
@@ -34,10 +43,38 @@ impl Signals {
     }
 }
 
+/// Listens on a shared port once the sidecar is ready, or has waited long enough for a database that may be away.
+/// `None` if it is to end before that.
+///
+/// # Errors
+/// When the port cannot be listened on.
+pub async fn listen_in_turn(
+    bound: Bound,
+    gate: &Gate,
+    system: &System,
+    mut phases: Phases,
+) -> std::io::Result<Option<Listener>> {
+    let ready = async {
+        while !gate.health.has_reached_all() || system.client().await.is_err() {
+            tokio::time::sleep(READY_POLL_INTERVAL).await;
+        }
+    };
+    let waited = tokio::select! {
+        waited = tokio::time::timeout(READY_TIMEOUT, ready) => waited,
+        _ = phases.wait_for(|phase| *phase >= Phase::Leaving) => return Ok(None),
+    };
+    if waited.is_err() {
+        tracing::warn!("not ready yet, and taking its part of the shared port all the same");
+    }
+    let listener = bound.listen()?;
+    gate.health.set_deaf(false);
+    Ok(Some(listener))
+}
+
 /// The data listener, as it serves.
 pub struct Serving {
     pub phase: watch::Sender<Phase>,
-    pub task: JoinHandle<bool>,
+    pub task: JoinHandle<std::io::Result<bool>>,
 }
 
 impl Serving {
@@ -71,8 +108,8 @@ impl Serving {
         gate.stores.roll_back_all().await;
         self.phase.send_replace(Phase::Stopped);
         match ended {
-            Some(ended) => ended?,
-            None => self.task.await?,
+            Some(ended) => ended??,
+            None => self.task.await??,
         };
         Ok(finished)
     }
