@@ -73,7 +73,6 @@ pub struct PoolGauges {
 pub struct Watch {
     size: AtomicI64,
     in_use: AtomicI64,
-    waiting: AtomicI64,
     heartbeats_failed: AtomicU64,
     down: AtomicBool,
 }
@@ -84,7 +83,8 @@ impl Watch {
         self.down.load(Ordering::Relaxed)
     }
 
-    /// Connections by state. `waiting` counts those that wait inside the driver alone.
+    /// Connections by state. Who waits inside the driver is not counted: it does not tell when a request that waits is
+    /// dropped, and the store lets no more in than there are connections.
     pub fn gauges(&self, max: u32) -> PoolGauges {
         let read = |gauge: &AtomicI64| u64::try_from(gauge.load(Ordering::Relaxed)).unwrap_or(0);
         let (size, in_use) = (read(&self.size), read(&self.in_use));
@@ -92,7 +92,7 @@ impl Watch {
             size,
             in_use,
             idle: size.saturating_sub(in_use),
-            waiting: read(&self.waiting),
+            waiting: 0,
             max: u64::from(max),
         }
     }
@@ -105,12 +105,7 @@ impl Watch {
             change(&self.size, 1);
         } else if matches!(event, CmapEvent::ConnectionClosed(_)) {
             change(&self.size, -1);
-        } else if matches!(event, CmapEvent::ConnectionCheckoutStarted(_)) {
-            change(&self.waiting, 1);
-        } else if matches!(event, CmapEvent::ConnectionCheckoutFailed(_)) {
-            change(&self.waiting, -1);
         } else if matches!(event, CmapEvent::ConnectionCheckedOut(_)) {
-            change(&self.waiting, -1);
             change(&self.in_use, 1);
         } else if matches!(event, CmapEvent::ConnectionCheckedIn(_)) {
             change(&self.in_use, -1);

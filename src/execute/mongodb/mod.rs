@@ -122,7 +122,7 @@ impl MongoStore {
         let mut gauges = self.0.watch.gauges(self.0.settings.pool.max);
         let free = self.0.waiting.available_permits();
         let waiting_max = self.0.settings.pool.waiting_max;
-        gauges.waiting += waiting_max.saturating_sub(free) as u64;
+        gauges.waiting = waiting_max.saturating_sub(free) as u64;
         gauges
     }
 
