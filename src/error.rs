@@ -145,7 +145,7 @@ impl Code {
             Self::StoreUnavailable => "the database cannot be reached",
             Self::PoolExhausted => "no database connection became free in time",
             Self::Draining => "the sidecar is shutting down",
-            Self::StoreTimeout => "the statement took too long and was cancelled",
+            Self::StoreTimeout => "the statement did not end in time",
             Self::RequestAbandoned => "the client did not take the reply",
             Self::MemoryExhausted => "the sidecar has no memory left for this",
         }
@@ -171,6 +171,8 @@ pub struct Problem {
     pub statement: Option<u16>,
     /// What has become of the transaction that the statement stands in.
     pub transaction: Option<Fate>,
+    /// Whether the request may have been carried out all the same.
+    pub outcome_unknown: bool,
 }
 
 impl Problem {
@@ -185,7 +187,16 @@ impl Problem {
             retry_after_ms: None,
             statement: None,
             transaction: None,
+            outcome_unknown: false,
         }
+    }
+
+    /// Says that a change may have been made all the same: an invitation to send it again could make it twice.
+    pub fn leave_open(&mut self) {
+        self.outcome_unknown = true;
+        self.retry_after_ms = None;
+        self.detail
+            .push_str("; whether the change was made is not known: look before you try again");
     }
 }
 

@@ -381,6 +381,7 @@ impl Gate {
             }
         }
         let hides = tickets.iter().any(|ticket| ticket.permit().hides());
+        let is_read = tickets.iter().all(is_read);
         let audit = |ticket| audit_row(ticket, record.request_id);
         let extra = Extra {
             place: rest.place,
@@ -401,6 +402,9 @@ impl Gate {
         }
         answer.map_err(|error| {
             let mut problem = record.cause(&error);
+            if error.may_have_run() && !is_read {
+                problem.leave_open();
+            }
             if hides {
                 withhold::from_problem(&mut problem);
             }
@@ -425,14 +429,17 @@ impl Gate {
     }
 }
 
-/// The row that commits with a change of a system table; `None` for a read, and for the other stores. A listed
-/// function may change anything, whatever the statement around it does.
+/// A listed function may change anything, whatever the statement around it does.
+fn is_read(ticket: &Ticket) -> bool {
+    let classification = &ticket.permit().operation().classification;
+    classification.is_read() && classification.functions.is_empty()
+}
+
+/// The row that commits with a change of a system table; `None` for a read, and for the other stores.
 fn audit_row(ticket: &Ticket, request_id: &str) -> Option<AuditRow> {
     let permit = ticket.permit();
     let operation = permit.operation();
-    let is_read =
-        operation.classification.is_read() && operation.classification.functions.is_empty();
-    if operation.store != Store::Postgres || is_read {
+    if operation.store != Store::Postgres || is_read(ticket) {
         return None;
     }
     let touches = &operation.classification.touches;

@@ -81,6 +81,9 @@ pub fn problem_object(problem: &Problem, request_id: &str) -> Map<String, Value>
     if let Some(transaction) = problem.transaction {
         put("transaction", transaction.as_str().into());
     }
+    if problem.outcome_unknown {
+        put("outcome", "unknown".into());
+    }
     body
 }
 

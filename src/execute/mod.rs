@@ -41,8 +41,12 @@ pub enum Error {
         /// Unique violation, serialization failure or deadlock.
         conflict: bool,
     },
+    /// No answer. What was asked may have been carried out.
     #[error("{store} is unavailable: {cause}")]
     Unavailable { store: Store, cause: String },
+    /// Nothing was sent.
+    #[error("{store} cannot be reached: {cause}")]
+    Unreached { store: Store, cause: String },
     #[error("{store}: no free connection after {waited_ms} ms")]
     PoolExhausted { store: Store, waited_ms: u64 },
     #[error("{store}: cancelled after {timeout_ms} ms")]
@@ -63,6 +67,22 @@ fn server_code(sqlstate: Option<&str>, errno: Option<i64>) -> String {
         (Some(sqlstate), None) => format!("sqlstate {sqlstate}"),
         (None, Some(errno)) => format!("code {errno}"),
         (None, None) => "no code".into(),
+    }
+}
+
+impl Error {
+    /// Whether a change may have been made although this is all that came back. Of a transaction, its
+    /// [`Fate`](transaction::Fate) tells.
+    pub const fn may_have_run(&self) -> bool {
+        match self {
+            Self::Unavailable { .. } | Self::Timeout { .. } | Self::Sink(_) => true,
+            Self::Parameter { .. }
+            | Self::Server { .. }
+            | Self::Unreached { .. }
+            | Self::PoolExhausted { .. }
+            | Self::Transaction(_)
+            | Self::Invalid(_) => false,
+        }
     }
 }
 
@@ -90,6 +110,12 @@ impl PublicError for Error {
                 problem
             }
             Self::Unavailable { store, .. } => {
+                let mut problem =
+                    Problem::new(Code::StoreUnavailable, format!("{store} did not answer"));
+                problem.retry_after_ms = Some(1000);
+                problem
+            }
+            Self::Unreached { store, .. } => {
                 let mut problem = Problem::new(
                     Code::StoreUnavailable,
                     format!("{store} cannot be reached; try again shortly"),

@@ -369,7 +369,7 @@ fn control(ticket: &Ticket) -> Option<&Control> {
 }
 
 fn absent(store: Store) -> Error {
-    Error::Unavailable {
+    Error::Unreached {
         store,
         cause: "not configured".into(),
     }

@@ -44,7 +44,7 @@ use crate::reply::RowSink;
 use command::Prepared;
 use connection::Watch;
 use cursors::{Cursors, Doomed};
-use failure::unavailable;
+use failure::{unavailable, unreached};
 use run::Run;
 use transactions::OpenTransaction;
 
@@ -217,14 +217,14 @@ impl MongoStore {
         let prepared = command::prepare(document, limit_ms)?;
         run::same_cursors(&prepared.kind, &operation.classification.cursors)?;
         if self.0.watch.is_down() {
-            return Err(unavailable("every server's last check failed"));
+            return Err(unreached("every server's last check failed"));
         }
         let run = Run {
             store: self,
             client: self
                 .client()
                 .await
-                .map_err(|error| unavailable(error.to_string()))?,
+                .map_err(|error| unreached(error.to_string()))?,
             database,
             key_id: &permit.caller().key_id,
         };

@@ -2,7 +2,7 @@
 //!
 //! `bb8` keeps the idle connections; in front of it stands a fair semaphore with one slot for each
 //! connection. So a request that waits for a slot waits for other requests (`PoolExhausted`), while one that
-//! has a slot and no connection waits for the database (`Unavailable`), and the two are never confused.
+//! has a slot and no connection waits for the database (`Unreached`), and the two are never confused.
 //!
 //! A connection says itself whether it may be used again ([`Link::is_clean`]): it is marked busy before a
 //! statement is sent and clean after its last byte was read. Whatever ends in between (an error, a time-out,
@@ -218,7 +218,7 @@ impl<C: Connector> Pool<C> {
     }
 
     fn unavailable(&self, cause: &str) -> Error {
-        Error::Unavailable {
+        Error::Unreached {
             store: self.store,
             cause: cause.to_owned(),
         }

@@ -290,7 +290,11 @@ fn refused(message: String) -> Error {
 
 fn not_answered(away: &Away, timeout_ms: u64) -> Error {
     match away {
-        Away::NotConnected | Away::Lost(_) => unavailable(away.to_string()),
+        Away::NotConnected => Error::Unreached {
+            store: Store::Redis,
+            cause: away.to_string(),
+        },
+        Away::Lost(_) => unavailable(away.to_string()),
         Away::Slow => Error::Timeout {
             store: Store::Redis,
             timeout_ms,
