@@ -35,10 +35,11 @@ pub enum Code {
     /// Nobody took the reply. Never sent; for the record.
     RequestAbandoned,
     MemoryExhausted,
+    ConnectionsExhausted,
 }
 
 impl Code {
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::RequestInvalid,
         Self::StatementUnparsable,
         Self::AuthMissing,
@@ -64,6 +65,7 @@ impl Code {
         Self::StoreTimeout,
         Self::RequestAbandoned,
         Self::MemoryExhausted,
+        Self::ConnectionsExhausted,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -93,6 +95,7 @@ impl Code {
             Self::StoreTimeout => "store.timeout",
             Self::RequestAbandoned => "request.abandoned",
             Self::MemoryExhausted => "memory.exhausted",
+            Self::ConnectionsExhausted => "connections.exhausted",
         }
     }
 
@@ -115,7 +118,8 @@ impl Code {
             Self::StoreUnavailable
             | Self::PoolExhausted
             | Self::Draining
-            | Self::MemoryExhausted => 503,
+            | Self::MemoryExhausted
+            | Self::ConnectionsExhausted => 503,
             Self::StoreTimeout => 504,
         }
     }
@@ -148,6 +152,7 @@ impl Code {
             Self::StoreTimeout => "the statement did not end in time",
             Self::RequestAbandoned => "the client did not take the reply",
             Self::MemoryExhausted => "the sidecar has no memory left for this",
+            Self::ConnectionsExhausted => "too many connections are open",
         }
     }
 }

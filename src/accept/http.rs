@@ -11,6 +11,7 @@ use serde_json::json;
 use super::admin;
 use super::body::{self, Bounds, invalid};
 use super::coding::{Coding, quality};
+use super::host;
 use super::respond::{self, Reply};
 use super::routes::{self, Route};
 use super::stream::{self, Streaming};
@@ -68,9 +69,10 @@ impl Door {
         let accepted = Coding::accepted(request.headers());
         let send_timeout = self.send_timeout;
         let mut quota = None;
+        let doubtful = host::doubtful(&request);
         let reply = match (
             routes::find(request.method(), request.uri().path()),
-            head.ambiguous,
+            head.ambiguous.or(doubtful),
         ) {
             (Ok(route), None) => self.route(route, request, head, &mut quota).await,
             (Err(problem), _) => Err(problem),
@@ -78,6 +80,9 @@ impl Door {
         };
         let mut reply = reply.unwrap_or_else(|problem| respond::problem(&problem, &id));
         respond::pack(&mut reply, accepted);
+        if doubtful.is_some() {
+            host::close(&mut reply);
+        }
         reply.body_mut().watch(send_timeout);
         respond::finish(reply, &id, traceparent, quota.as_ref())
     }

@@ -1,5 +1,6 @@
 //! Accepts connections, within a cap, and serves HTTP/1.1 and HTTP/2 on each until drained.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,13 +10,14 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
 use rustls::pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::caps::Caps;
+use super::conduct::{self, Conduct};
 use super::patience::Patient;
 use crate::authenticate::Peer;
 
@@ -38,6 +40,8 @@ pub type Shutdown = watch::Receiver<bool>;
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     pub connections_max: usize,
+    /// Connections from one address.
+    pub connections_per_peer_max: usize,
     /// How long a client may take to send a request's head or body.
     pub receive_timeout: Duration,
     /// How long a client may take nothing of what is sent to it.
@@ -75,16 +79,14 @@ impl Listener {
     where
         H: Fn(Arc<Peer>, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<B>> + Send + 'static,
-        B: Body<Data = Bytes, Error: std::error::Error + Send + Sync> + Send + 'static,
+        B: Body<Data = Bytes, Error: std::error::Error + Send + Sync> + Send + Unpin + 'static,
     {
-        let connections = Arc::new(Semaphore::new(self.limits.connections_max));
-        let graceful = GracefulShutdown::new();
+        let limits = self.limits;
+        let caps = Caps::new(limits.connections_max, limits.connections_per_peer_max);
+        // Tells the connections to end, and knows when the last has.
+        let (close, _) = watch::channel(());
         let builder = Arc::new(self.builder());
         loop {
-            let permit = tokio::select! {
-                permit = Arc::clone(&connections).acquire_owned() => permit,
-                _ = shutdown.wait_for(|stop| *stop) => break,
-            };
             let accepted = tokio::select! {
                 accepted = self.socket.accept() => accepted,
                 _ = shutdown.wait_for(|stop| *stop) => break,
@@ -93,11 +95,14 @@ impl Listener {
                 tokio::time::sleep(ACCEPT_RETRY).await;
                 continue;
             };
+            let Some(place) = caps.enter(address.ip()) else {
+                caps.refuse(stream, self.tls.is_some());
+                continue;
+            };
             let (handler, builder, tls) = (handler.clone(), Arc::clone(&builder), self.tls.clone());
-            let watcher = graceful.watcher();
-            let limits = self.limits;
+            let mut closing = close.subscribe();
             tokio::spawn(async move {
-                let _permit = permit;
+                let _place = place;
                 let _ = stream.set_nodelay(true);
                 // A client that says nothing must not hold its place for ever.
                 let mut first = [0];
@@ -107,26 +112,38 @@ impl Listener {
                     return;
                 }
                 let stream = Patient::new(stream, limits.send_timeout);
+                let conduct = Arc::new(Conduct::default());
+                let asks = Arc::clone(&conduct);
                 let service = |certificates| {
                     let peer = Arc::new(Peer::new(address.ip(), certificates));
                     service_fn(move |request| {
+                        let asked = asks.begin();
                         let reply = handler(Arc::clone(&peer), request);
-                        async move { Ok::<_, std::convert::Infallible>(reply.await) }
+                        async move {
+                            let reply = reply.await;
+                            Ok::<_, Infallible>(reply.map(|body| asked.reply(body)))
+                        }
                     })
                 };
+                let closing = async {
+                    let _ = closing.changed().await;
+                };
+                let limit = limits.receive_timeout;
                 let served = match tls {
                     None => {
                         let service = service(Vec::new());
-                        let connection = builder.serve_connection(TokioIo::new(stream), service);
-                        watcher.watch(connection).await
+                        let stream = TokioIo::new(stream);
+                        let connection = Box::pin(builder.serve_connection(stream, service));
+                        conduct::serve(connection, &conduct, limit, closing).await
                     }
                     Some(tls) => {
                         let Some(stream) = handshake(tls, stream).await else {
                             return;
                         };
                         let service = service(certificates(&stream));
-                        let connection = builder.serve_connection(TokioIo::new(stream), service);
-                        watcher.watch(connection).await
+                        let stream = TokioIo::new(stream);
+                        let connection = Box::pin(builder.serve_connection(stream, service));
+                        conduct::serve(connection, &conduct, limit, closing).await
                     }
                 };
                 if let Err(error) = served {
@@ -135,9 +152,8 @@ impl Listener {
             });
         }
         drop(self.socket);
-        tokio::time::timeout(grace, graceful.shutdown())
-            .await
-            .is_ok()
+        close.send_replace(());
+        tokio::time::timeout(grace, close.closed()).await.is_ok()
     }
 
     fn builder(&self) -> Builder<TokioExecutor> {

@@ -2,7 +2,10 @@
 
 pub mod admin;
 pub mod body;
+mod caps;
 mod coding;
+mod conduct;
+mod host;
 pub mod http;
 pub mod listener;
 mod patience;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use clap::Args;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -56,37 +57,20 @@ pub async fn run(config: Config) -> Exit {
     }
 }
 
+/// Lets the process open as many files as it may, since every connection is one. Many systems begin with 1024.
+fn raise_open_files() {
+    let mut files = getrlimit(Resource::Nofile);
+    files.current = files.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, files) {
+        tracing::warn!(%error, "the limit of open files could not be raised");
+    }
+}
+
 async fn serve(config: Config) -> Result<bool, Failure> {
+    raise_open_files();
     let (gate, writer) = assemble(&config).await?;
     let server = &config.server;
-    let receive_timeout = Duration::from_millis(server.receive_timeout_ms);
-    let acceptor = server
-        .tls
-        .as_ref()
-        .map(|files| tls::acceptor("server.tls", files))
-        .transpose()?;
-    let admin_acceptor = config
-        .admin
-        .tls
-        .as_ref()
-        .map(|files| tls::acceptor("admin.tls", files))
-        .transpose()?;
-    let send_timeout = Duration::from_millis(server.send_timeout_ms);
-    let limits = |connections_max| Limits {
-        connections_max,
-        receive_timeout,
-        send_timeout,
-    };
-    let data = Listener::bind(server.listen, acceptor, limits(server.connections_max))
-        .await
-        .map_err(|error| format!("cannot listen on {}: {error}", server.listen))?;
-    let operator = Listener::bind(
-        config.admin.listen,
-        admin_acceptor,
-        limits(ADMIN_CONNECTIONS_MAX),
-    )
-    .await
-    .map_err(|error| format!("cannot listen on {}: {error}", config.admin.listen))?;
+    let (data, operator) = bind(&config).await?;
     tracing::info!(
         data = %data.address()?,
         admin = %operator.address()?,
@@ -113,12 +97,12 @@ async fn serve(config: Config) -> Result<bool, Failure> {
         gate: Arc::clone(&gate),
         body: Bounds {
             bytes_max: server.body_bytes_max,
-            timeout: receive_timeout,
+            timeout: Duration::from_millis(server.receive_timeout_ms),
             memory: Memory::new(server.memory_bytes_max),
         },
         rows_max: server.rows_max,
         reply_bytes_max: server.reply_bytes_max,
-        send_timeout,
+        send_timeout: Duration::from_millis(server.send_timeout_ms),
     };
     let data = tokio::spawn(data.serve(
         move |peer, request| door.clone().handle(peer, request),
@@ -150,6 +134,45 @@ async fn serve(config: Config) -> Result<bool, Failure> {
     let flushed = tokio::time::timeout(FLUSH_TIMEOUT, writer).await.is_ok();
     tracing::info!(finished, flushed, "stopped");
     Ok(finished && flushed)
+}
+
+/// Binds both listeners, the data one first.
+async fn bind(config: &Config) -> Result<(Listener, Listener), Failure> {
+    let server = &config.server;
+    let receive_timeout = Duration::from_millis(server.receive_timeout_ms);
+    let acceptor = server
+        .tls
+        .as_ref()
+        .map(|files| tls::acceptor("server.tls", files))
+        .transpose()?;
+    let admin_acceptor = config
+        .admin
+        .tls
+        .as_ref()
+        .map(|files| tls::acceptor("admin.tls", files))
+        .transpose()?;
+    let send_timeout = Duration::from_millis(server.send_timeout_ms);
+    let limits = |connections_max, connections_per_peer_max| Limits {
+        connections_max,
+        connections_per_peer_max,
+        receive_timeout,
+        send_timeout,
+    };
+    let data = Listener::bind(
+        server.listen,
+        acceptor,
+        limits(server.connections_max, server.connections_per_peer_max),
+    )
+    .await
+    .map_err(|error| format!("cannot listen on {}: {error}", server.listen))?;
+    let operator = Listener::bind(
+        config.admin.listen,
+        admin_acceptor,
+        limits(ADMIN_CONNECTIONS_MAX, ADMIN_CONNECTIONS_MAX),
+    )
+    .await
+    .map_err(|error| format!("cannot listen on {}: {error}", config.admin.listen))?;
+    Ok((data, operator))
 }
 
 /// Puts the stages together. Nothing is connected yet: the databases may come later.

@@ -53,7 +53,9 @@ pub struct Server {
     /// Rows of a reply that is not streamed, unless the request asks for fewer.
     pub rows_max: u64,
     pub connections_max: usize,
-    /// How long a client may take to send a request's headers, and then its body.
+    /// Connections from one address; an IPv6 network counts as one.
+    pub connections_per_peer_max: usize,
+    /// How long a client may take to send a request's headers, and then its body, and may ask and take nothing.
     pub receive_timeout_ms: u64,
     /// How long a client may take nothing of what is sent to it.
     pub send_timeout_ms: u64,
@@ -169,8 +171,16 @@ impl Config {
 fn server(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Server {
     let mut section = reader.section(root, "server");
     let tls = tls::listener(reader, &mut section);
+    let listen = listen(reader, &mut section, 8080);
+    let connections_max = reader.integer(&mut section, "connections_max", 1..=1 << 20, 4096);
+    // On loopback all have one address. Elsewhere, one must not take the places of all others.
+    let per_peer = if listen.ip().is_loopback() {
+        connections_max
+    } else {
+        connections_max.div_ceil(2)
+    };
     let server = Server {
-        listen: listen(reader, &mut section, 8080),
+        listen,
         tls,
         threads: reader.integer(&mut section, "threads", 1..=256, 2) as usize,
         body_bytes_max: reader.integer(&mut section, "body_bytes_max", 1024..=1 << 30, 64 << 20)
@@ -184,8 +194,13 @@ fn server(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Server {
             512 << 20,
         ) as usize,
         rows_max: reader.integer(&mut section, "rows_max", 1..=1 << 40, 100_000),
-        connections_max: reader.integer(&mut section, "connections_max", 1..=1 << 20, 4096)
-            as usize,
+        connections_max: connections_max as usize,
+        connections_per_peer_max: reader.integer(
+            &mut section,
+            "connections_per_peer_max",
+            1..=1 << 20,
+            per_peer,
+        ) as usize,
         receive_timeout_ms: reader.integer(
             &mut section,
             "receive_timeout_ms",

@@ -218,7 +218,8 @@ const fn is_refusal(code: Code) -> bool {
         | Code::Draining
         | Code::StoreTimeout
         | Code::RequestAbandoned
-        | Code::MemoryExhausted => false,
+        | Code::MemoryExhausted
+        | Code::ConnectionsExhausted => false,
     }
 }
 
