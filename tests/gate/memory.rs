@@ -17,14 +17,14 @@ const GROWTH_KIB_MAX: u64 = 48 * 1024;
 const MIB: usize = 1 << 20;
 
 /// The most that the process has had in memory since the last [`forget_peak`], in KiB.
-fn peak_kib(sidecar: &Sidecar) -> u64 {
+pub fn peak_kib(sidecar: &Sidecar) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", sidecar.child.id())).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM:"));
     let digits = line.unwrap().split_ascii_whitespace().nth(1);
     digits.unwrap().parse().unwrap()
 }
 
-fn forget_peak(sidecar: &Sidecar) {
+pub fn forget_peak(sidecar: &Sidecar) {
     std::fs::write(format!("/proc/{}/clear_refs", sidecar.child.id()), "5").unwrap();
 }
 

@@ -143,7 +143,11 @@ impl Dev {
 
     /// A further key, of the role `app`.
     pub fn new_key(&self, name: &str) -> String {
-        let made = self.bulkhead(&["keys", "create", "--role", "app", "--name", name]);
+        self.new_key_as("app", name)
+    }
+
+    pub fn new_key_as(&self, role: &str, name: &str) -> String {
+        let made = self.bulkhead(&["keys", "create", "--role", role, "--name", name]);
         assert!(made.status.success(), "{made:?}");
         String::from_utf8(made.stdout).unwrap().trim().to_owned()
     }
@@ -179,6 +183,7 @@ impl Dev {
 /// A further sidecar before the same databases, with a configuration of its own.
 pub struct Sidecar {
     pub http: String,
+    pub admin: String,
     pub child: Child,
     _folder: tempfile::TempDir,
 }
@@ -204,18 +209,19 @@ impl Sidecar {
             .unwrap();
         let mut output = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
-        let http = loop {
+        let [http, admin] = loop {
             line.clear();
             assert!(output.read_line(&mut line).unwrap() > 0, "serve ended");
             let told: Value = serde_json::from_str(&line).unwrap();
-            if let Some(address) = told["data"].as_str() {
-                break format!("http://{address}");
+            if let (Some(data), Some(admin)) = (told["data"].as_str(), told["admin"].as_str()) {
+                break [data, admin].map(|address| format!("http://{address}"));
             }
         };
         // Its log goes on; nobody reads it, but the pipe must not fill.
         std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
         Self {
             http,
+            admin,
             child,
             _folder: folder,
         }
