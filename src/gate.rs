@@ -15,7 +15,7 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 
-use crate::authenticate::{Authenticator, Principal};
+use crate::authenticate::{Authenticator, Peer, Principal};
 use crate::catalogue::watch::Catalogues;
 use crate::classify::cache::Classifications;
 use crate::decide::restrict::Circumstances;
@@ -59,6 +59,8 @@ pub struct Gate {
 pub struct Request<'r> {
     pub id: &'r str,
     pub traceparent: Option<&'r str>,
+    /// Where it came from, and with which certificate.
+    pub peer: &'r Peer,
     /// The API key as presented; `None` if none was.
     pub key: Option<&'r str>,
     /// `query`, `batch`, `command` or `pipeline`, for the record.

@@ -14,6 +14,7 @@ use super::coding::{Coding, quality};
 use super::respond::{self, Reply};
 use super::routes::{self, Route};
 use super::stream::{self, Streaming};
+use crate::authenticate::Peer;
 use crate::decide::{Grant, Role};
 use crate::error::{Code, Problem};
 use crate::execute::redis::RedisReply;
@@ -52,6 +53,7 @@ pub struct Door {
 /// What the caller's headers say, kept while the body is read.
 pub(super) struct Head {
     pub(super) request_id: String,
+    peer: Arc<Peer>,
     traceparent: Option<HeaderValue>,
     key: Option<String>,
     /// Why it cannot be said which key was meant: something on the way may have judged by another.
@@ -60,8 +62,8 @@ pub(super) struct Head {
 
 impl Door {
     /// Answers one HTTP request; every failure is a problem+json reply.
-    pub async fn handle(self, request: Request<Incoming>) -> Reply {
-        let head = Head::read(request.headers());
+    pub async fn handle(self, peer: Arc<Peer>, request: Request<Incoming>) -> Reply {
+        let head = Head::read(peer, request.headers());
         let (id, traceparent) = (head.request_id.clone(), head.traceparent.clone());
         let accepted = Coding::accepted(request.headers());
         let send_timeout = self.send_timeout;
@@ -402,7 +404,7 @@ fn write_redis(out: &mut Vec<u8>, value: &redis::Value, bytes_max: usize) -> Res
 }
 
 impl Head {
-    fn read(headers: &HeaderMap) -> Self {
+    fn read(peer: Arc<Peer>, headers: &HeaderMap) -> Self {
         let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
         let bearer = text(&AUTHORIZATION).and_then(|value| {
             let (scheme, key) = value.split_once(' ')?;
@@ -416,6 +418,7 @@ impl Head {
             .map_or_else(|| uuid::Uuid::now_v7().to_string(), str::to_owned);
         Self {
             request_id,
+            peer,
             traceparent: headers.get(TRACEPARENT).cloned(),
             ambiguous: ambiguous(headers, bearer.is_some()),
             key: bearer.or_else(|| text(&X_API_KEY)).map(str::to_owned),
@@ -425,6 +428,7 @@ impl Head {
     pub(super) fn as_request(&self, action: &'static str) -> gate::Request<'_> {
         gate::Request {
             id: &self.request_id,
+            peer: &self.peer,
             traceparent: self
                 .traceparent
                 .as_ref()
@@ -451,13 +455,14 @@ mod tests {
 
     #[test]
     fn two_keys_are_none() {
+        let peer = Arc::new(Peer::new([127, 0, 0, 1].into(), Vec::new()));
         let check = |sent: &[(HeaderName, &'static str)], ambiguous: bool| {
             let mut headers = HeaderMap::new();
             for (name, value) in sent {
                 headers.append(name, HeaderValue::from_static(value));
             }
             assert_eq!(
-                Head::read(&headers).ambiguous.is_some(),
+                Head::read(Arc::clone(&peer), &headers).ambiguous.is_some(),
                 ambiguous,
                 "{sent:?}"
             );
@@ -475,7 +480,7 @@ mod tests {
     /// A request's future is copied a few times on its way, so what is large and rare in it must be boxed.
     const FUTURE_BYTES_MAX: usize = 16 * 1024;
 
-    fn size_of_future<A, B, F: Future>(_: impl Fn(A, B) -> F) -> usize {
+    fn size_of_future<A, B, C, F: Future>(_: impl Fn(A, B, C) -> F) -> usize {
         size_of::<F>()
     }
 

@@ -10,11 +10,14 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
+use rustls::pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use super::patience::Patient;
+use crate::authenticate::Peer;
 
 /// How long a client may take over its TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -66,11 +69,11 @@ impl Listener {
         self.socket.local_addr()
     }
 
-    /// Serves until `shutdown`, then waits for the requests in flight. Returns whether all of them ended
-    /// within `grace`. Must not be cancelled before it returns, or requests in flight are cut.
+    /// Serves until `shutdown`; `handler` gets each request and who is at the other end of its connection. It then waits for the requests in flight. Returns whether all of them ended within `grace`.
+    /// Must not be cancelled before it returns, or requests in flight are cut.
     pub async fn serve<H, F, B>(self, handler: H, mut shutdown: Shutdown, grace: Duration) -> bool
     where
-        H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+        H: Fn(Arc<Peer>, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<B>> + Send + 'static,
         B: Body<Data = Bytes, Error: std::error::Error + Send + Sync> + Send + 'static,
     {
@@ -86,7 +89,7 @@ impl Listener {
                 accepted = self.socket.accept() => accepted,
                 _ = shutdown.wait_for(|stop| *stop) => break,
             };
-            let Ok((stream, _peer)) = accepted else {
+            let Ok((stream, address)) = accepted else {
                 tokio::time::sleep(ACCEPT_RETRY).await;
                 continue;
             };
@@ -104,12 +107,16 @@ impl Listener {
                     return;
                 }
                 let stream = Patient::new(stream, limits.send_timeout);
-                let service = service_fn(move |request| {
-                    let reply = handler(request);
-                    async move { Ok::<_, std::convert::Infallible>(reply.await) }
-                });
+                let service = |certificates| {
+                    let peer = Arc::new(Peer::new(address.ip(), certificates));
+                    service_fn(move |request| {
+                        let reply = handler(Arc::clone(&peer), request);
+                        async move { Ok::<_, std::convert::Infallible>(reply.await) }
+                    })
+                };
                 let served = match tls {
                     None => {
+                        let service = service(Vec::new());
                         let connection = builder.serve_connection(TokioIo::new(stream), service);
                         watcher.watch(connection).await
                     }
@@ -117,6 +124,7 @@ impl Listener {
                         let Some(stream) = handshake(tls, stream).await else {
                             return;
                         };
+                        let service = service(certificates(&stream));
                         let connection = builder.serve_connection(TokioIo::new(stream), service);
                         watcher.watch(connection).await
                     }
@@ -149,10 +157,17 @@ impl Listener {
     }
 }
 
+/// What the client proved to hold.
+fn certificates<S>(stream: &TlsStream<S>) -> Vec<CertificateDer<'static>> {
+    let (_, session) = stream.get_ref();
+    let chain = session.peer_certificates().unwrap_or_default();
+    chain.to_vec()
+}
+
 async fn handshake(
     tls: TlsAcceptor,
     stream: Patient<TcpStream>,
-) -> Option<tokio_rustls::server::TlsStream<Patient<TcpStream>>> {
+) -> Option<TlsStream<Patient<TcpStream>>> {
     match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
         Ok(Ok(stream)) => Some(stream),
         Ok(Err(error)) => {

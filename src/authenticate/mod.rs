@@ -3,8 +3,10 @@
 mod cache;
 pub mod key;
 pub mod keys;
+mod peer;
 
 pub use cache::{Authenticator, Settings};
+pub use peer::Peer;
 
 use crate::error::{Code, Problem, PublicError};
 

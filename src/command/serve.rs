@@ -60,7 +60,17 @@ async fn serve(config: Config) -> Result<bool, Failure> {
     let (gate, writer) = assemble(&config).await?;
     let server = &config.server;
     let receive_timeout = Duration::from_millis(server.receive_timeout_ms);
-    let acceptor = server.tls.as_ref().map(tls::acceptor).transpose()?;
+    let acceptor = server
+        .tls
+        .as_ref()
+        .map(|files| tls::acceptor("server.tls", files))
+        .transpose()?;
+    let admin_acceptor = config
+        .admin
+        .tls
+        .as_ref()
+        .map(|files| tls::acceptor("admin.tls", files))
+        .transpose()?;
     let send_timeout = Duration::from_millis(server.send_timeout_ms);
     let limits = |connections_max| Limits {
         connections_max,
@@ -70,9 +80,13 @@ async fn serve(config: Config) -> Result<bool, Failure> {
     let data = Listener::bind(server.listen, acceptor, limits(server.connections_max))
         .await
         .map_err(|error| format!("cannot listen on {}: {error}", server.listen))?;
-    let operator = Listener::bind(config.admin.listen, None, limits(ADMIN_CONNECTIONS_MAX))
-        .await
-        .map_err(|error| format!("cannot listen on {}: {error}", config.admin.listen))?;
+    let operator = Listener::bind(
+        config.admin.listen,
+        admin_acceptor,
+        limits(ADMIN_CONNECTIONS_MAX),
+    )
+    .await
+    .map_err(|error| format!("cannot listen on {}: {error}", config.admin.listen))?;
     tracing::info!(
         data = %data.address()?,
         admin = %operator.address()?,
@@ -107,13 +121,13 @@ async fn serve(config: Config) -> Result<bool, Failure> {
         send_timeout,
     };
     let data = tokio::spawn(data.serve(
-        move |request| door.clone().handle(request),
+        move |peer, request| door.clone().handle(peer, request),
         data_stopped,
         LAST_REPLIES_TIMEOUT,
     ));
     let operator_gate = Arc::clone(&gate);
     let operator = tokio::spawn(operator.serve(
-        move |request| admin::handle(Arc::clone(&operator_gate), request),
+        move |_peer, request| admin::handle(Arc::clone(&operator_gate), request),
         admin_stopped,
         LAST_REPLIES_TIMEOUT,
     ));

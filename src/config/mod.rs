@@ -5,6 +5,7 @@
 
 mod reader;
 mod stores;
+mod tls;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use crate::execute::redis::RedisSettings;
 use crate::execute::settings::SqlStoreSettings;
 pub use reader::{Environment, Fault};
 use reader::{Reader, Section};
+pub use tls::{ClientAuth, ListenerTls, TlsVersion};
 
 /// How large the record of requests grows where nothing is said.
 const RECORD_BYTES_MAX: u64 = 64 << 20;
@@ -53,22 +55,17 @@ pub struct Server {
     pub connections_max: usize,
     /// How long a client may take to send a request's headers, and then its body.
     pub receive_timeout_ms: u64,
-    /// How long requests in flight may take to finish after SIGTERM.
     /// How long a client may take nothing of what is sent to it.
     pub send_timeout_ms: u64,
+    /// How long requests in flight may take to finish after SIGTERM.
     pub drain_grace_ms: u64,
-}
-
-#[derive(Debug, Clone)]
-pub struct ListenerTls {
-    pub cert_file: PathBuf,
-    pub key_file: PathBuf,
 }
 
 /// The admin listener: metrics and health.
 #[derive(Debug, Clone)]
 pub struct Admin {
     pub listen: SocketAddr,
+    pub tls: Option<ListenerTls>,
 }
 
 /// What becomes of a store whose own grants are not the policy's.
@@ -171,12 +168,10 @@ impl Config {
 
 fn server(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Server {
     let mut section = reader.section(root, "server");
-    let mut tls = reader.section(&mut section, "tls");
-    let listener_tls = listener_tls(reader, &mut tls);
-    reader.finish(tls);
+    let tls = tls::listener(reader, &mut section);
     let server = Server {
         listen: listen(reader, &mut section, 8080),
-        tls: listener_tls,
+        tls,
         threads: reader.integer(&mut section, "threads", 1..=256, 2) as usize,
         body_bytes_max: reader.integer(&mut section, "body_bytes_max", 1024..=1 << 30, 64 << 20)
             as usize,
@@ -204,25 +199,6 @@ fn server(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Server {
     server
 }
 
-fn listener_tls(reader: &mut Reader<'_>, section: &mut Section<'_>) -> Option<ListenerTls> {
-    let cert_file = reader.path(section, "cert_file");
-    let key_file = reader.path(section, "key_file");
-    if !section.is_present() {
-        return None;
-    }
-    if let (Some(cert_file), Some(key_file)) = (cert_file, key_file) {
-        return Some(ListenerTls {
-            cert_file,
-            key_file,
-        });
-    }
-    reader.missing(
-        section,
-        "[server.tls] needs both `cert_file` and `key_file`",
-    );
-    None
-}
-
 fn listen(reader: &mut Reader<'_>, section: &mut Section<'_>, port: u16) -> SocketAddr {
     let default = SocketAddr::from(([127, 0, 0, 1], port));
     let Some(text) = reader.string(section, "listen") else {
@@ -241,6 +217,7 @@ fn admin(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Admin {
     let mut section = reader.section(root, "admin");
     let admin = Admin {
         listen: listen(reader, &mut section, 9090),
+        tls: tls::listener(reader, &mut section),
     };
     reader.finish(section);
     admin

@@ -34,6 +34,11 @@ pub struct Section<'t> {
 }
 
 impl Section<'_> {
+    /// As in `[server.tls]`, without the brackets.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Whether the file has this table at all.
     pub fn is_present(&self) -> bool {
         self.table.is_some()

@@ -84,6 +84,46 @@ fn every_fault_is_reported_at_once_with_its_place() {
 }
 
 #[test]
+fn who_names_a_ca_for_clients_asks_for_their_certificates() {
+    let check = |keys: &str, expected: Result<ClientAuth, &str>| {
+        let text = format!("{MINIMAL}[server.tls]\ncert_file='/c'\nkey_file='/k'\n{keys}");
+        let text = text.replace("'ca'", "'/ca'");
+        match (parse(&text, &[]), expected) {
+            (Ok(config), Ok(expected)) => assert_eq!(config.server.tls.unwrap().clients, expected),
+            (Err(faults), Err(expected)) => {
+                assert!(
+                    faults.len() == 1 && faults[0].contains(expected),
+                    "{faults:?}"
+                );
+            }
+            (found, expected) => panic!("{keys}: {found:?}, not {expected:?}"),
+        }
+    };
+    let ca_file: PathBuf = "/ca".into();
+    check("", Ok(ClientAuth::Off));
+    check("client_auth = 'off'", Ok(ClientAuth::Off));
+    let required = ClientAuth::Require {
+        ca_file: ca_file.clone(),
+    };
+    check("client_ca_file = 'ca'", Ok(required.clone()));
+    check(
+        "client_ca_file = 'ca'\nclient_auth = 'require'",
+        Ok(required),
+    );
+    check(
+        "client_ca_file = 'ca'\nclient_auth = 'optional'",
+        Ok(ClientAuth::Optional { ca_file }),
+    );
+    check("client_auth = 'require'", Err("needs `client_ca_file`"));
+    check("client_auth = 'optional'", Err("needs `client_ca_file`"));
+    check("client_ca_file = 'ca'\nclient_auth = 'off'", Err("no use"));
+    check(
+        "client_auth = 'yes'",
+        Err("`off` or `optional` or `require`"),
+    );
+}
+
+#[test]
 fn secrets_do_not_print() {
     let config = parse(&MINIMAL.replace("\"s\"", "\"hunter2\""), &[]).unwrap();
     assert!(!format!("{config:?}").contains("hunter2"));
