@@ -101,7 +101,7 @@ impl Gate {
         record: &mut Record<'_>,
     ) -> Result<(Answer, S), Problem> {
         let _in_flight = self.enter(request)?;
-        let caller = self.authenticate(request.key, record).await?;
+        let caller = self.authenticate(request, record).await?;
         let (ask, mut sink) = receive.await?;
         let policy = self.policy.load_full();
         let (operations, rest) = self.classify(ask, &policy, record).await?;
@@ -132,7 +132,7 @@ impl Gate {
         record: &mut Record<'_>,
     ) -> Result<Explanation, Problem> {
         let _in_flight = self.enter(request)?;
-        let caller = self.authenticate(request.key, record).await?;
+        let caller = self.authenticate(request, record).await?;
         let ask = receive.await?;
         record.store = Some(ask.store());
         let policy = self.policy.load_full();
@@ -162,7 +162,7 @@ impl Gate {
     /// Who is calling, for `whoami`.
     pub async fn identify(&self, request: &Request<'_>) -> Result<Arc<Principal>, Problem> {
         let mut record = Record::begin(request, None);
-        let caller = self.authenticate(request.key, &mut record).await;
+        let caller = self.authenticate(request, &mut record).await;
         self.record(&record, caller.as_ref().err());
         caller
     }
@@ -215,12 +215,12 @@ impl Gate {
 
     async fn authenticate(
         &self,
-        key: Option<&str>,
+        request: &Request<'_>,
         record: &mut Record<'_>,
     ) -> Result<Arc<Principal>, Problem> {
         let caller = self
             .keys
-            .authenticate(key, Instant::now(), Timestamp::now())
+            .authenticate(request.key, request.peer, Instant::now(), Timestamp::now())
             .await
             .map_err(|error| record.cause(&error));
         self.metrics

@@ -25,7 +25,7 @@ enum Command {
     Check(check::CheckArgs),
     /// Check, explain and test policies
     Policy(policy::PolicyArgs),
-    /// Create, list and revoke API keys
+    /// Create, list, rotate and revoke API keys
     Keys(keys::KeysArgs),
     /// Create or inspect the system tables in PostgreSQL
     Schema(schema::SchemaArgs),

@@ -21,6 +21,10 @@ use crate::execute::tls;
 /// How long opening the connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// How long the server may acknowledge nothing of what is sent before the connection is given up: a host that vanished
+/// says no goodbye.
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(5);
+
 /// How long one statement of the sidecar's own may take.
 pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -133,6 +137,7 @@ async fn open(
             "-c statement_timeout={}",
             STATEMENT_TIMEOUT.as_millis()
         ))
+        .tcp_user_timeout(UNACKNOWLEDGED_MAX)
         .connect_timeout(CONNECT_TIMEOUT);
     let tls = tls::client_config(&settings.tls).map_err(|error| Unavailable(error.to_string()))?;
     let opening = async {

@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::{ConfigArgs, Exit, fail};
 use crate::accept::body::Bounds;
@@ -28,6 +29,7 @@ use crate::record::audit::{self, Writer};
 use crate::record::health::{Health, PROBE_INTERVAL, PROBE_TIMEOUT};
 use crate::record::metrics::Metrics;
 use crate::record::requests::Requests;
+use crate::system::changes::{Changes, Subscription};
 use crate::system::{System, Unavailable};
 
 /// Connections to the admin listener at once.
@@ -94,17 +96,7 @@ async fn serve(config: Config) -> Result<bool, Failure> {
         "listening"
     );
 
-    let background = [
-        tokio::spawn(probe(Arc::clone(&gate))),
-        tokio::spawn(probe_system(
-            Arc::clone(&gate),
-            System::new(config.system.clone()),
-        )),
-        tokio::spawn(keep_last_used(Arc::clone(&gate))),
-        tokio::spawn(reload::watch(Arc::clone(&gate), config.clone())),
-        tokio::spawn(grants::watch(Arc::clone(&gate), config.clone())),
-        tokio::spawn(keep_catalogues(Arc::clone(&gate))),
-    ];
+    let background = background(&gate, &config);
     let writer = tokio::spawn(writer.run());
     let (stop_data, data_stopped) = watch::channel(false);
     let (stop_admin, admin_stopped) = watch::channel(false);
@@ -152,6 +144,22 @@ async fn serve(config: Config) -> Result<bool, Failure> {
     Ok(finished && flushed)
 }
 
+/// What runs beside the listeners.
+fn background(gate: &Arc<Gate>, config: &Config) -> [JoinHandle<()>; 8] {
+    let system = System::new(config.system.clone());
+    let changes = Changes::new(config.system.clone());
+    [
+        tokio::spawn(probe(Arc::clone(gate))),
+        tokio::spawn(probe_system(Arc::clone(gate), system)),
+        tokio::spawn(keep_last_used(Arc::clone(gate))),
+        tokio::spawn(follow_keys(Arc::clone(gate), changes.subscribe())),
+        tokio::spawn(async move { changes.run().await }),
+        tokio::spawn(reload::watch(Arc::clone(gate), config.clone())),
+        tokio::spawn(grants::watch(Arc::clone(gate), config.clone())),
+        tokio::spawn(keep_catalogues(Arc::clone(gate))),
+    ]
+}
+
 /// Puts the stages together. Nothing is connected yet: the databases may come later.
 async fn assemble(config: &Config) -> Result<(Arc<Gate>, Writer), Failure> {
     let policy = super::policy::load(&config.policy)?;
@@ -177,8 +185,9 @@ async fn assemble(config: &Config) -> Result<(Arc<Gate>, Writer), Failure> {
         stale_max: Duration::from_secs(config.auth.stale_max_s),
     };
     let catalogues = Catalogues::new(&config.stores, &policy);
+    let now = Instant::now();
     let gate = Gate {
-        keys: Authenticator::new(system, settings),
+        keys: Authenticator::new(system, settings, now),
         policy: ArcSwap::from_pointee(policy),
         classifications: Arc::default(),
         catalogues,
@@ -265,6 +274,10 @@ async fn probe_one(gate: &Gate, store: Store) {
 
 async fn keep_last_used(gate: Arc<Gate>) {
     gate.keys.keep_last_used().await;
+}
+
+async fn follow_keys(gate: Arc<Gate>, changes: Subscription) {
+    gate.keys.follow(changes).await;
 }
 
 async fn keep_catalogues(gate: Arc<Gate>) {

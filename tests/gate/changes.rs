@@ -11,7 +11,7 @@ use bulkhead::system::changes::{Change, Changes, Subscription, Table};
 
 use crate::isolation::postgres;
 use crate::support::link::{Link, Mode};
-use crate::support::{Dev, shared};
+use crate::support::{Dev, Sidecar, shared};
 
 /// How long a test waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -45,7 +45,7 @@ pub async fn linked(settings: &SqlStoreSettings) -> (Link, SqlStoreSettings) {
 
 async fn next(subscription: &mut Subscription) -> Change {
     let next = tokio::time::timeout(PATIENCE, subscription.next());
-    next.await.expect("nothing was told")
+    next.await.unwrap()
 }
 
 fn row(table: Table, id: &str) -> Change {
@@ -166,16 +166,48 @@ async fn a_lost_connection_is_told_and_so_is_the_next() {
     running.abort();
 }
 
-/// The sidecar's own trigger stands between no caller and a table that the policy grants.
+/// The sidecar's own trigger stands between no caller and a table that the policy grants; any other does.
 #[tokio::test]
 async fn the_trigger_is_not_held_against_callers() {
     let dev = shared();
-    let ask = async |sql: &str| {
-        let body = serde_json::json!({"store": "postgres", "request": sql});
-        dev.post(&dev.admin_key, "/v1/explain", &body).await.body
-    };
-    let told =
-        ask("INSERT INTO rate_limit_overrides (role, requests, per_ms) VALUES ('x', 1, 1)").await;
-    assert_eq!(told["code"], "policy.denied", "{told}");
-    assert!(!told.to_string().contains("bulkhead_note_change"), "{told}");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("policy.toml");
+    let grant = "\n[[roles.admin.grants]]\nstore = \"postgres\"\n\
+        tables = [\"rate_limit_overrides\"]\nactions = [\"insert\"]\n";
+    let policy = std::fs::read_to_string("policies/default.toml").unwrap();
+    std::fs::write(&path, policy + grant).unwrap();
+    let settings = own_database(dev, "changes_trigger").await;
+    let client = bulkhead::system::connect(&settings).await.unwrap();
+    client
+        .batch_execute("GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA public TO PUBLIC")
+        .await
+        .unwrap();
+    let body = serde_json::json!({
+        "store": "postgres",
+        "request": "INSERT INTO rate_limit_overrides (role, requests, per_ms) VALUES ('x', 1, 1)",
+    });
+    // Its text as it was migrated, and then another under the same name.
+    let other =
+        "CREATE OR REPLACE FUNCTION bulkhead_note_change() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN DELETE FROM audit_logs; RETURN NULL; END $$";
+    for (change, decision, function) in [("SELECT 1", "allow", false), (other, "deny", true)] {
+        client.batch_execute(change).await.unwrap();
+        // A sidecar's first look at the catalogue is never an old one.
+        let sidecar = Sidecar::start(dev, |config| {
+            let policy = config["policy"].as_table_mut().unwrap();
+            policy.insert("path".into(), path.display().to_string().into());
+            let postgres = config["stores"]["postgres"].as_table_mut().unwrap();
+            postgres.insert("database".into(), settings.database.clone().into());
+        });
+        let told = sidecar
+            .post(&dev.admin_key, "/v1/explain", &body)
+            .await
+            .body;
+        assert_eq!(told["decision"], decision, "{told}");
+        assert_eq!(
+            told.to_string().contains("bulkhead_note_change"),
+            function,
+            "{told}"
+        );
+    }
 }
