@@ -1,4 +1,4 @@
-//! Knows who is calling.
+//! Knows who is calling: by an API key, a certificate or a token.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,9 +8,11 @@ use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
 use super::cache::{Entry, Keys, Recall, Settings};
-use super::key::{Hash, Presented};
+use super::certificates::Certificates;
+use super::key::{Hash, PREFIX, Presented};
 use super::row::{self, Secret};
 use super::throttle::Throttle;
+use super::tokens::Tokens;
 use super::used::LastUsed;
 use super::{Error, Peer, Principal};
 use crate::system::changes::Subscription;
@@ -35,20 +37,30 @@ pub struct Authenticator {
     used: LastUsed,
     throttle: Throttle,
     look_ups: Semaphore,
+    certificates: Certificates,
+    tokens: Option<Tokens>,
 }
 
 impl Authenticator {
-    pub fn new(system: Arc<System>, settings: Settings, now: Instant) -> Self {
+    pub fn new(
+        system: Arc<System>,
+        settings: Settings,
+        certificates: Certificates,
+        tokens: Option<Tokens>,
+        now: Instant,
+    ) -> Self {
         Self {
             system,
             keys: Keys::new(settings),
             used: LastUsed::default(),
             throttle: Throttle::new(now),
             look_ups: Semaphore::new(LOOK_UPS_MAX),
+            certificates,
+            tokens,
         }
     }
 
-    /// Who sent `key` over a connection from `peer`. `now` is monotonic, `clock` is what expiry is
+    /// Who sent `key` (a key or a token) over a connection from `peer`. `now` is monotonic, `clock` is what expiry is
     /// compared with. May be cancelled.
     pub async fn authenticate(
         &self,
@@ -57,13 +69,21 @@ impl Authenticator {
         now: Instant,
         clock: Timestamp,
     ) -> Result<Arc<Principal>, Error> {
-        let presented = key.map(Presented::parse).ok_or(Error::Missing)?;
-        match presented {
-            Some(presented) => self.by_key(&presented, peer, now, clock).await,
-            None => {
-                self.may_fail(peer, now)?;
-                Err(self.failed(peer, now))
-            }
+        let certified = self.certificates.principal(peer)?;
+        let Some(text) = key else {
+            return certified.ok_or(Error::Missing);
+        };
+        let caller = if let Some(presented) = Presented::parse(text) {
+            self.by_key(&presented, peer, now, clock).await?
+        } else {
+            Box::pin(self.by_token(text, peer, now, clock)).await?
+        };
+        match certified {
+            Some(certified) if certified.role != caller.role => Err(Error::Disagree {
+                key_id: caller.key_id.clone(),
+                certificate: certified.key_id.clone(),
+            }),
+            Some(_) | None => Ok(caller),
         }
     }
 
@@ -164,6 +184,30 @@ impl Authenticator {
         Err(Unavailable("the key changes while it is asked for".into()))
     }
 
+    async fn by_token(
+        &self,
+        text: &str,
+        peer: &Peer,
+        now: Instant,
+        clock: Timestamp,
+    ) -> Result<Arc<Principal>, Error> {
+        let tokens = self.tokens.as_ref().filter(|_| !text.starts_with(PREFIX));
+        if let Some(tokens) = tokens {
+            if let Some(known) = tokens.recall(text) {
+                return tokens.admit(&known, now, clock).await;
+            }
+            self.may_fail(peer, now)?;
+            match tokens.verify(text, now, clock).await {
+                Ok(known) => return tokens.admit(&known, now, clock).await,
+                Err(Error::Invalid) => {}
+                Err(error) => return Err(error),
+            }
+        } else {
+            self.may_fail(peer, now)?;
+        }
+        Err(self.failed(peer, now))
+    }
+
     fn may_fail(&self, peer: &Peer, now: Instant) -> Result<(), Error> {
         match self.throttle.wait(peer.address, now) {
             None => Ok(()),
@@ -181,6 +225,14 @@ impl Authenticator {
         loop {
             let change = changes.next().await;
             self.keys.heard(&change, Instant::now());
+        }
+    }
+
+    /// Fetches the keys of tokens again and again, for as long as it is polled.
+    pub async fn keep_token_keys(&self) {
+        match &self.tokens {
+            Some(tokens) => tokens.keep_fresh().await,
+            None => std::future::pending().await,
         }
     }
 

@@ -2,17 +2,20 @@
 
 mod authenticator;
 mod cache;
+mod certificates;
 pub mod key;
 pub mod keys;
 mod peer;
 mod row;
 mod throttle;
+pub mod tokens;
 mod used;
 
 use std::time::Duration;
 
 pub use authenticator::Authenticator;
 pub use cache::Settings;
+pub use certificates::{Certificates, SPIFFE};
 pub use peer::Peer;
 pub use throttle::{ADDRESSES_MAX, FAILURE_INTERVAL, FAILURES_MAX};
 
@@ -45,6 +48,12 @@ pub enum Error {
     /// The key is not in the cache and PostgreSQL cannot be asked.
     #[error("cannot look the key up: {0}")]
     Unavailable(#[from] crate::system::Unavailable),
+    /// The issuer's keys are not known, or whether the token was revoked.
+    #[error("cannot check the token: {0}")]
+    TokenUnavailable(String),
+    /// The certificate of the connection has another role.
+    #[error("`{key_id}` and `{certificate}` have different roles")]
+    Disagree { key_id: String, certificate: String },
     /// The address has failed too often. Not said of keys that are known to be good.
     #[error("too many failures from this address")]
     Throttled { retry_after: Duration },
@@ -69,10 +78,14 @@ impl PublicError for Error {
                 Code::AuthRevoked,
                 format!("key `{key_id}` was revoked: ask for a new one"),
             ),
-            Self::Unavailable(_) => later(
+            Self::Unavailable(_) | Self::TokenUnavailable(_) => later(
                 Code::StoreUnavailable,
                 "the key cannot be checked just now; try again shortly",
                 Duration::from_secs(1),
+            ),
+            Self::Disagree { .. } => Problem::new(
+                Code::AuthInvalid,
+                "the key and the certificate of the connection, or two names of the certificate, have different roles: send one that agrees",
             ),
             Self::Throttled { retry_after } => later(
                 Code::RateLimitExceeded,

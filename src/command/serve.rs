@@ -16,7 +16,8 @@ use super::{ConfigArgs, Exit, fail};
 use crate::accept::body::Bounds;
 use crate::accept::http::Door;
 use crate::accept::{Limits, Listener, admin, tls};
-use crate::authenticate::{Authenticator, Settings};
+use crate::authenticate::tokens::Tokens;
+use crate::authenticate::{Authenticator, Certificates, Settings};
 use crate::catalogue::watch::Catalogues;
 use crate::config::{self, Config};
 use crate::decide::Policy;
@@ -145,7 +146,7 @@ async fn serve(config: Config) -> Result<bool, Failure> {
 }
 
 /// What runs beside the listeners.
-fn background(gate: &Arc<Gate>, config: &Config) -> [JoinHandle<()>; 8] {
+fn background(gate: &Arc<Gate>, config: &Config) -> [JoinHandle<()>; 9] {
     let system = System::new(config.system.clone());
     let changes = Changes::new(config.system.clone());
     [
@@ -153,6 +154,7 @@ fn background(gate: &Arc<Gate>, config: &Config) -> [JoinHandle<()>; 8] {
         tokio::spawn(probe_system(Arc::clone(gate), system)),
         tokio::spawn(keep_last_used(Arc::clone(gate))),
         tokio::spawn(follow_keys(Arc::clone(gate), changes.subscribe())),
+        tokio::spawn(keep_token_keys(Arc::clone(gate))),
         tokio::spawn(async move { changes.run().await }),
         tokio::spawn(reload::watch(Arc::clone(gate), config.clone())),
         tokio::spawn(grants::watch(Arc::clone(gate), config.clone())),
@@ -186,8 +188,12 @@ async fn assemble(config: &Config) -> Result<(Arc<Gate>, Writer), Failure> {
     };
     let catalogues = Catalogues::new(&config.stores, &policy);
     let now = Instant::now();
+    let certificates = Certificates::new(&config.auth.certificates);
+    let tokens = config.auth.tokens.clone();
+    let tokens = tokens.map(|tokens| Tokens::open(tokens, config.stores.redis.as_ref(), now));
+    let tokens = tokens.transpose()?;
     let gate = Gate {
-        keys: Authenticator::new(system, settings, now),
+        keys: Authenticator::new(system, settings, certificates, tokens, now),
         policy: ArcSwap::from_pointee(policy),
         classifications: Arc::default(),
         catalogues,
@@ -278,6 +284,10 @@ async fn keep_last_used(gate: Arc<Gate>) {
 
 async fn follow_keys(gate: Arc<Gate>, changes: Subscription) {
     gate.keys.follow(changes).await;
+}
+
+async fn keep_token_keys(gate: Arc<Gate>) {
+    gate.keys.keep_token_keys().await;
 }
 
 async fn keep_catalogues(gate: Arc<Gate>) {

@@ -3,6 +3,7 @@
 //! Each key has a default that suits a laptop. The pattern's variables (`POSTGRES_HOST`, `MYSQL_USER`,
 //! `MONGODB_URI`, `REDIS_URL`, …) override the file, and configure a store the file does not name.
 
+mod auth;
 mod reader;
 mod stores;
 mod tls;
@@ -15,6 +16,7 @@ use toml::de::DeTable;
 use crate::execute::mongodb::MongoSettings;
 use crate::execute::redis::RedisSettings;
 use crate::execute::settings::SqlStoreSettings;
+pub use auth::Auth;
 pub use reader::{Environment, Fault};
 use reader::{Reader, Section};
 pub use tls::{ClientAuth, ListenerTls, TlsVersion};
@@ -87,14 +89,6 @@ pub struct Recording {
     pub bytes_max: u64,
 }
 
-#[derive(Debug, Clone)]
-pub struct Auth {
-    /// How old a cached key may be before it is looked up again: the bound on a revocation's delay.
-    pub cache_ttl_ms: u64,
-    /// How long a known key keeps working while PostgreSQL is away.
-    pub stale_max_s: u64,
-}
-
 /// A store without a section is not configured.
 #[derive(Debug, Clone, Default)]
 pub struct Stores {
@@ -145,8 +139,10 @@ impl Config {
         let server = server(&mut reader, &mut root);
         let admin = admin(&mut reader, &mut root);
         let (policy, native_grants, record) = policy(&mut reader, &mut root);
-        let auth = auth(&mut reader, &mut root);
         let (stores, system) = stores::read(&mut reader, &mut root);
+        let clients = server.tls.as_ref().map(|tls| &tls.clients);
+        let asks_clients = clients.is_some_and(|clients| *clients != ClientAuth::Off);
+        let auth = auth::read(&mut reader, &mut root, asks_clients, stores.redis.is_some());
         let log = log(&mut reader, &mut root);
         reader.finish(root);
         match (policy, system) {
@@ -254,16 +250,6 @@ fn policy(
         grants,
         record.map(|path| Recording { path, bytes_max }),
     )
-}
-
-fn auth(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Auth {
-    let mut section = reader.section(root, "auth");
-    let auth = Auth {
-        cache_ttl_ms: reader.integer(&mut section, "cache_ttl_ms", 0..=60_000, 1000),
-        stale_max_s: reader.integer(&mut section, "stale_max_s", 0..=86_400, 300),
-    };
-    reader.finish(section);
-    auth
 }
 
 fn log(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Log {

@@ -220,6 +220,55 @@ impl<'e> Reader<'e> {
         default
     }
 
+    /// Words of a closed list, each once, in any order; none where the key is absent.
+    pub fn choices<T: Copy>(
+        &mut self,
+        section: &mut Section<'_>,
+        key: &'static str,
+        choices: &[(&str, T)],
+    ) -> Vec<T> {
+        let Some(value) = take(section, key) else {
+            return Vec::new();
+        };
+        let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
+        let Some(list) = value.get_ref().as_array() else {
+            let message = format!("`{key}` must be a list of some of {}", names.join(", "));
+            self.fault(value.span(), message);
+            return Vec::new();
+        };
+        let mut chosen = Vec::new();
+        for word in list.iter() {
+            let text = word.get_ref().as_str();
+            match choices.iter().find(|(name, _)| Some(*name) == text) {
+                Some((_, choice)) => chosen.push(*choice),
+                None => {
+                    let message = format!("`{key}` may list {}", names.join(", "));
+                    self.fault(word.span(), message);
+                }
+            }
+        }
+        chosen
+    }
+
+    /// Every key of a section whose keys are the user's own, with its place and its string. Such a section is not
+    /// [finished](Reader::finish).
+    pub fn entries(&mut self, section: &Section<'_>) -> Vec<(String, Range<usize>, String)> {
+        let mut found = Vec::new();
+        for (key, value) in section.table.into_iter().flatten() {
+            match value.get_ref().as_str() {
+                Some(text) => {
+                    let name = key.get_ref().clone().into_owned();
+                    found.push((name, key.span(), text.to_owned()));
+                }
+                None => self.fault(
+                    value.span(),
+                    format!("`{}` must be a string", key.get_ref()),
+                ),
+            }
+        }
+        found
+    }
+
     /// A path; a relative one is relative to the configuration file.
     pub fn path(&mut self, section: &mut Section<'_>, key: &'static str) -> Option<PathBuf> {
         let text = self.string(section, key)?;

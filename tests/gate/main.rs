@@ -5,6 +5,7 @@
 mod audit;
 mod batch;
 mod catalogue;
+mod certificates;
 mod changes;
 mod codes;
 mod isolation;
@@ -22,6 +23,7 @@ mod sessions;
 mod stream;
 #[path = "../support/mod.rs"]
 mod support;
+mod tokens;
 mod transactions;
 mod transactions_end;
 mod views;
