@@ -3,12 +3,16 @@
 //! One connection, shared and pipelined. It is opened when first needed and again after it breaks, so the
 //! sidecar starts without PostgreSQL and recovers by itself.
 
+pub mod changes;
+
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use secrecy::ExposeSecret;
-use tokio::sync::Mutex;
-use tokio_postgres::{Client, Config, NoTls};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{Mutex, mpsc};
+use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls, Notification};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::execute::settings::SqlStoreSettings;
@@ -101,6 +105,21 @@ impl System {
 
 /// Opens one connection with the system account. Also used by the commands (`keys`, `schema`, `check`).
 pub async fn connect(settings: &SqlStoreSettings) -> Result<Client, Unavailable> {
+    open(settings, None).await
+}
+
+/// The same, with what the server notifies. While `notify` is full, nothing is read from the connection.
+async fn connect_listening(
+    settings: &SqlStoreSettings,
+    notify: mpsc::Sender<Notification>,
+) -> Result<Client, Unavailable> {
+    open(settings, Some(notify)).await
+}
+
+async fn open(
+    settings: &SqlStoreSettings,
+    notify: Option<mpsc::Sender<Notification>>,
+) -> Result<Client, Unavailable> {
     let mut config = Config::new();
     config
         .host(&settings.host)
@@ -121,13 +140,13 @@ pub async fn connect(settings: &SqlStoreSettings) -> Result<Client, Unavailable>
             None => {
                 config.ssl_mode(tokio_postgres::config::SslMode::Disable);
                 let (client, connection) = config.connect(NoTls).await?;
-                drive(connection);
+                tokio::spawn(drive(connection, notify));
                 Ok(client)
             }
             Some(tls) => {
                 config.ssl_mode(tokio_postgres::config::SslMode::Require);
                 let (client, connection) = config.connect(MakeRustlsConnect::new(tls)).await?;
-                drive(connection);
+                tokio::spawn(drive(connection, notify));
                 Ok(client)
             }
         }
@@ -136,13 +155,23 @@ pub async fn connect(settings: &SqlStoreSettings) -> Result<Client, Unavailable>
 }
 
 /// The connection's own task ends when its client is dropped or the server goes away.
-fn drive<C>(connection: C)
+async fn drive<S, T>(mut connection: Connection<S, T>, notify: Option<mpsc::Sender<Notification>>)
 where
-    C: Future<Output = Result<(), tokio_postgres::Error>> + Send + 'static,
+    S: AsyncRead + AsyncWrite + Unpin,
+    T: AsyncRead + AsyncWrite + Unpin,
 {
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(error = describe(&error), "system connection ended");
+    while let Some(message) = poll_fn(|context| connection.poll_message(context)).await {
+        match (message, &notify) {
+            (Ok(AsyncMessage::Notification(notification)), Some(notify)) => {
+                if notify.send(notification).await.is_err() {
+                    return;
+                }
+            }
+            (Ok(_), _) => {}
+            (Err(error), _) => {
+                tracing::debug!(error = describe(&error), "system connection ended");
+                return;
+            }
         }
-    });
+    }
 }

@@ -5,6 +5,7 @@
 mod audit;
 mod batch;
 mod catalogue;
+mod changes;
 mod codes;
 mod isolation;
 mod keys;
