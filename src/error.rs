@@ -28,6 +28,7 @@ pub enum Code {
     RequestMediaType,
     StoreError,
     RateLimitExceeded,
+    RateLimitUnavailable,
     StoreUnavailable,
     PoolExhausted,
     Draining,
@@ -38,7 +39,7 @@ pub enum Code {
 }
 
 impl Code {
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::RequestInvalid,
         Self::StatementUnparsable,
         Self::AuthMissing,
@@ -58,6 +59,7 @@ impl Code {
         Self::RequestMediaType,
         Self::StoreError,
         Self::RateLimitExceeded,
+        Self::RateLimitUnavailable,
         Self::StoreUnavailable,
         Self::PoolExhausted,
         Self::Draining,
@@ -87,6 +89,7 @@ impl Code {
             Self::RequestMediaType => "request.media_type",
             Self::StoreError => "store.error",
             Self::RateLimitExceeded => "rate_limit.exceeded",
+            Self::RateLimitUnavailable => "rate_limit.unavailable",
             Self::StoreUnavailable => "store.unavailable",
             Self::PoolExhausted => "pool.exhausted",
             Self::Draining => "draining",
@@ -112,7 +115,8 @@ impl Code {
             Self::StoreError => 422,
             Self::RateLimitExceeded => 429,
             Self::RequestAbandoned => 408,
-            Self::StoreUnavailable
+            Self::RateLimitUnavailable
+            | Self::StoreUnavailable
             | Self::PoolExhausted
             | Self::Draining
             | Self::MemoryExhausted => 503,
@@ -142,6 +146,7 @@ impl Code {
             Self::RequestMediaType => "the request must be JSON",
             Self::StoreError => "the database refused the statement",
             Self::RateLimitExceeded => "too many requests",
+            Self::RateLimitUnavailable => "the rate limit cannot be counted",
             Self::StoreUnavailable => "the database cannot be reached",
             Self::PoolExhausted => "no database connection became free in time",
             Self::Draining => "the sidecar is shutting down",

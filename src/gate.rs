@@ -23,7 +23,7 @@ use crate::decide::{Permit, Policy};
 use crate::error::{Code, Problem};
 use crate::execute::request::AuditRow;
 use crate::execute::stores::{Answer, Extra, Stores};
-use crate::limit::{Limiter, Quota, Ticket};
+use crate::limit::{Held, Limiter, Quota, Ticket};
 use crate::operation::{Classification, Operation, Store};
 use crate::record::audit::Audit;
 use crate::record::health::{Health, InFlight};
@@ -106,7 +106,7 @@ impl Gate {
         let permits = self
             .decide(&policy, &caller, operations, &rest, record)
             .await?;
-        let tickets = self.admit(permits, record).await?;
+        let (tickets, _held) = self.admit(permits, record).await?;
         let answer = self.execute(tickets, rest, &mut sink, record).await?;
         Ok((answer, sink))
     }
@@ -335,23 +335,28 @@ impl Gate {
             .map_err(|refusal| record.cause(&refusal))
     }
 
+    /// The request counts as in flight until the second of the pair is dropped.
     async fn admit(
         &self,
         permits: Vec<Permit>,
         record: &mut Record<'_>,
-    ) -> Result<Vec<Ticket>, Problem> {
-        let admitted = self.limiter.admit(permits, Instant::now()).await;
-        self.metrics
-            .count_admission(self.limiter.mode(), admitted.is_ok());
-        match admitted {
-            Ok(tickets) => {
-                record.quota = tickets.first().and_then(|ticket| ticket.quota().cloned());
+    ) -> Result<(Vec<Ticket>, Held), Problem> {
+        match self.limiter.admit(permits, Instant::now()).await {
+            Ok(admission) => {
+                self.metrics
+                    .limiter
+                    .count_admission(admission.counted, admission.spared);
+                record.quota = admission.quota;
                 record.admitted(&self.metrics);
-                Ok(tickets)
+                Ok((admission.tickets, admission.held))
             }
             Err(error) => {
-                record.quota = Some(error.quota().clone());
-                Err(record.cause(&error))
+                self.metrics
+                    .limiter
+                    .count_refusal(&error.why, self.limiter.is_shared());
+                let problem = record.cause(&error);
+                record.quota = Some(error.quota);
+                Err(problem)
             }
         }
     }

@@ -243,13 +243,15 @@ async fn a_store_is_held_back_until_its_grants_are_the_policys() {
         let reply = sidecar.post(&dev.app, path, &body).await;
         assert_eq!(reply.status, 200, "{path}: {}", reply.text);
     }
-    let shared = send(Method::GET, &format!("{}/health", sidecar.http), &[], None)
-        .await
-        .body;
-    assert_eq!(
-        shared["rate_limit"], "shared",
-        "the limiter's script runs under these grants: {shared}"
-    );
+    let health = async || {
+        let url = format!("{}/health", sidecar.http);
+        send(Method::GET, &url, &[], None).await.body
+    };
+    eventually("the limiter's script runs under these grants", || async {
+        health().await["rate_limit"] == "shared"
+    })
+    .await;
+    let shared = health().await;
     assert_eq!(shared["redis"]["native_grants"], "clean", "{shared}");
 }
 

@@ -42,7 +42,9 @@ pub fn health(gate: &Gate) -> Reply {
         in_force.insert("refused".into(), json!({"faults_at": rejected.places}));
     }
     report.insert("policy".into(), in_force);
-    report.insert("rate_limit".into(), gate.limiter.mode().as_str().into());
+    let modes = gate.limiter.modes(&policy);
+    let modes: Vec<_> = modes.iter().map(|mode| mode.as_str()).collect();
+    report.insert("rate_limit".into(), modes.join(", ").into());
     let status = if gate.health.is_healthy() {
         StatusCode::OK
     } else {
@@ -77,6 +79,8 @@ fn metrics(gate: &Gate) -> Reply {
             gate.metrics.set_transactions(store, open);
         }
     }
+    let modes = gate.limiter.modes(&gate.policy.load());
+    gate.metrics.limiter.set_modes(&modes);
     match gate.metrics.render() {
         Ok(text) => respond::typed(StatusCode::OK, METRICS_TYPE, text.into_bytes()),
         Err(error) => {

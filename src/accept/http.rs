@@ -1,7 +1,7 @@
 //! The HTTP front door: requests of DESIGN §3 in, the gate's answers out.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
 use hyper::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
@@ -99,7 +99,7 @@ impl Door {
             Route::RedisCommand => self.redis_command(&head, request, quota).await,
             Route::RedisPipeline => self.redis_pipeline(&head, request, quota).await,
             Route::Explain => self.explain(&head, request).await,
-            Route::Whoami => self.whoami(&head).await,
+            Route::Whoami => self.whoami(&head, quota).await,
             Route::Health => Ok(admin::health(&self.gate)),
             Route::Livez => Ok(admin::livez()),
             Route::Readyz => Ok(admin::readyz(&self.gate)),
@@ -316,27 +316,21 @@ impl Door {
         Ok(respond::json(StatusCode::OK, body.to_string().into_bytes()))
     }
 
-    async fn whoami(&self, head: &Head) -> Result<Reply, Problem> {
+    async fn whoami(&self, head: &Head, quota: &mut Option<Quota>) -> Result<Reply, Problem> {
         let caller = self.gate.identify(&head.as_request("whoami")).await?;
-        let policy = self.gate.policy.load();
+        let policy = self.gate.policy.load_full();
         let role = policy.role(&caller.role);
-        let limits = match role.and_then(Role::rate_limit) {
-            Some(limit) => self.gate.limiter.peek(limit, &caller.key_id).await,
-            None => None,
-        };
+        if let Some(role) = role {
+            let left = self.gate.limiter.peek(role, &caller, Instant::now()).await;
+            *quota = (!left.0.is_empty()).then_some(left);
+        }
         let grants = role.map_or(&[][..], Role::grants);
         let body = json!({
             "key_id": caller.key_id,
             "user_id": caller.user_id,
             "role": caller.role,
             "grants": grants.iter().map(grant).collect::<Vec<_>>(),
-            "limits": limits.map(|quota| json!({
-                "policy": quota.name,
-                "limit": quota.limit,
-                "window_s": quota.window_s,
-                "remaining": quota.remaining,
-                "reset_ms": quota.reset_ms,
-            })),
+            "limits": quota.as_ref().map_or_else(|| json!([]), Quota::to_json),
             "policy": {"version": policy.version(), "digest": policy.digest()},
         });
         Ok(respond::json(StatusCode::OK, body.to_string().into_bytes()))

@@ -133,7 +133,8 @@ pub fn finish(
             (RATE_LIMIT, quota.header()),
             (RATE_LIMIT_POLICY, quota.policy_header()),
         ] {
-            if let Ok(value) = HeaderValue::from_str(&text) {
+            // Nothing is known of what is left while Redis is away.
+            if let (Ok(value), false) = (HeaderValue::from_str(&text), text.is_empty()) {
                 headers.insert(name, value);
             }
         }

@@ -28,6 +28,7 @@ use crate::record::audit::{self, Writer};
 use crate::record::health::{Health, PROBE_INTERVAL, PROBE_TIMEOUT};
 use crate::record::metrics::Metrics;
 use crate::record::requests::Requests;
+use crate::system::changes::Changes;
 use crate::system::{System, Unavailable};
 
 /// Connections to the admin listener at once.
@@ -58,6 +59,7 @@ pub async fn run(config: Config) -> Exit {
 
 async fn serve(config: Config) -> Result<bool, Failure> {
     let (gate, writer) = assemble(&config).await?;
+    let changes = Arc::new(Changes::new(config.system.clone()));
     let server = &config.server;
     let receive_timeout = Duration::from_millis(server.receive_timeout_ms);
     let acceptor = server.tls.as_ref().map(tls::acceptor).transpose()?;
@@ -90,6 +92,12 @@ async fn serve(config: Config) -> Result<bool, Failure> {
         tokio::spawn(reload::watch(Arc::clone(&gate), config.clone())),
         tokio::spawn(grants::watch(Arc::clone(&gate), config.clone())),
         tokio::spawn(keep_catalogues(Arc::clone(&gate))),
+        tokio::spawn(keep_overrides(
+            Arc::clone(&gate),
+            config.clone(),
+            Arc::clone(&changes),
+        )),
+        tokio::spawn(async move { changes.run().await }),
     ];
     let writer = tokio::spawn(writer.run());
     let (stop_data, data_stopped) = watch::channel(false);
@@ -255,6 +263,11 @@ async fn keep_last_used(gate: Arc<Gate>) {
 
 async fn keep_catalogues(gate: Arc<Gate>) {
     gate.catalogues.keep_fresh().await;
+}
+
+async fn keep_overrides(gate: Arc<Gate>, config: Config, changes: Arc<Changes>) {
+    let system = System::new(config.system);
+    gate.limiter.overrides().keep(&system, &changes).await;
 }
 
 async fn stop_signal() -> std::io::Result<()> {

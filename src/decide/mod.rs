@@ -26,6 +26,9 @@ mod toml_tree;
 mod condition;
 mod hours;
 
+pub mod limits;
+pub use limits::RateLimit;
+
 mod cases;
 pub use cases::{Case, CaseRequest, Expectation};
 
@@ -83,17 +86,6 @@ pub struct Question<'a> {
     pub caller: &'a Principal,
     pub operation: &'a Operation,
     pub now: Timestamp,
-}
-
-/// One `[rate_limits.NAME]` entry.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RateLimit {
-    pub name: String,
-    /// Requests in each `period_ms`.
-    pub requests: u32,
-    pub period_ms: u64,
-    /// How many requests may come at once.
-    pub burst: u32,
 }
 
 impl Policy {
@@ -282,8 +274,9 @@ impl Permit {
         &self.caller
     }
 
-    pub fn rate_limit(&self) -> Option<&Arc<RateLimit>> {
-        self.role.rate_limit()
+    /// Those of the caller's role: all of them must admit it.
+    pub fn rate_limits(&self) -> &[Arc<RateLimit>] {
+        self.role.rate_limits()
     }
 
     /// The grant that allowed the first touch; a statement that touches nothing has none.
@@ -313,10 +306,10 @@ impl Permit {
     pub(crate) fn for_tests(
         operation: Operation,
         caller: Arc<Principal>,
-        rate_limit: Option<Arc<RateLimit>>,
+        rate_limits: Vec<Arc<RateLimit>>,
     ) -> Self {
         Self {
-            role: Arc::new(Role::for_tests(&caller.role, rate_limit)),
+            role: Arc::new(Role::for_tests(&caller.role, rate_limits)),
             operation,
             caller,
             rule: None,

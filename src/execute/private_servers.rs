@@ -40,7 +40,7 @@ pub fn ticket(key_id: &str, store: Store, payload: Payload, cursors: Vec<i64>) -
         user_id: None,
         role: "app".into(),
     });
-    Ticket::for_tests(Permit::for_tests(operation, caller, None))
+    Ticket::for_tests(Permit::for_tests(operation, caller, Vec::new()))
 }
 
 /// A folder with a certificate authority and a server certificate for loopback.

@@ -2,6 +2,8 @@
 //!
 //! Series that a request touches are looked up once, at start, so that counting costs no map and no lock.
 
+mod limiter;
+
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,8 +15,8 @@ use prometheus::{
 
 use crate::error::Code;
 use crate::execute::pool::PoolState;
-use crate::limit::LimiterMode;
 use crate::operation::Store;
+use limiter::LimiterMetrics;
 
 /// Upper bounds in seconds: from a cached single-row read to the longest statement time-out.
 const QUERY_BUCKETS: [f64; 14] = [
@@ -88,7 +90,7 @@ pub struct Metrics {
     errors: IntCounterVec,
     auth: IntCounterVec,
     auth_ok: IntCounter,
-    admissions: [IntCounter; 4],
+    pub limiter: LimiterMetrics,
     pools: Pools,
     transactions: IntGaugeVec,
     pub audit_queued: IntGauge,
@@ -151,7 +153,7 @@ impl Metrics {
             decisions,
             auth,
             errors: errors(&make)?,
-            admissions: admissions(&make)?,
+            limiter: LimiterMetrics::new(&make)?,
             pools: Pools::new(&make)?,
             transactions: make.gauges(
                 "bulkhead_transactions_open",
@@ -231,17 +233,6 @@ impl Metrics {
         }
     }
 
-    /// Counts an admission under who counted it: Redis for all sidecars, or this one for itself.
-    pub fn count_admission(&self, mode: LimiterMode, allowed: bool) {
-        let [shared, shared_refused, local, local_refused] = &self.admissions;
-        match (mode, allowed) {
-            (LimiterMode::Shared, true) => shared.inc(),
-            (LimiterMode::Shared, false) => shared_refused.inc(),
-            (LimiterMode::Local, true) => local.inc(),
-            (LimiterMode::Local, false) => local_refused.inc(),
-        }
-    }
-
     pub fn count_store_error(&self, store: Store, code: Code) {
         self.errors
             .with_label_values(&[store.as_str(), code.as_str()])
@@ -281,17 +272,6 @@ impl Metrics {
             count(series);
         }
     }
-}
-
-/// `bulkhead_rate_limit_total`, in the order of [`Metrics::count_admission`].
-fn admissions(make: &Maker) -> Made<[IntCounter; 4]> {
-    let counters = make.counters(
-        "bulkhead_rate_limit_total",
-        "Admissions by outcome; `local_` where Redis was away and this sidecar counted for itself.",
-        &["outcome"],
-    )?;
-    let outcomes = ["allowed", "refused", "local_allowed", "local_refused"];
-    Ok(outcomes.map(|outcome| counters.with_label_values(&[outcome])))
 }
 
 // A counter is there before its first event: from none to one is a rise that an alert would miss.

@@ -213,6 +213,7 @@ const fn is_refusal(code: Code) -> bool {
         | Code::RequestTooLarge
         | Code::RequestMediaType
         | Code::StoreError
+        | Code::RateLimitUnavailable
         | Code::StoreUnavailable
         | Code::PoolExhausted
         | Code::Draining

@@ -100,6 +100,6 @@ async fn whoami_tells_role_grants_and_limits() {
             .as_array()
             .is_some_and(|grants| !grants.is_empty())
     );
-    assert_eq!(reply.body["limits"]["policy"], "app");
+    assert_eq!(reply.body["limits"][0]["policy"], "app");
     assert_ne!(reply.body["key_id"], json!(null));
 }

@@ -10,6 +10,8 @@ mod codes;
 mod isolation;
 mod keys;
 mod lifecycle;
+mod limits;
+mod limits_faults;
 mod memory;
 mod outage;
 mod routes;

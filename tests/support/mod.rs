@@ -143,7 +143,11 @@ impl Dev {
 
     /// A further key, of the role `app`.
     pub fn new_key(&self, name: &str) -> String {
-        let made = self.bulkhead(&["keys", "create", "--role", "app", "--name", name]);
+        self.new_key_as("app", name)
+    }
+
+    pub fn new_key_as(&self, role: &str, name: &str) -> String {
+        let made = self.bulkhead(&["keys", "create", "--role", role, "--name", name]);
         assert!(made.status.success(), "{made:?}");
         String::from_utf8(made.stdout).unwrap().trim().to_owned()
     }
@@ -154,12 +158,7 @@ impl Dev {
 
     /// The value of one series of `/metrics`; 0 if it is absent.
     pub async fn metric(&self, series: &str) -> f64 {
-        let reply = send(Method::GET, &format!("{}/metrics", self.admin), &[], None).await;
-        reply
-            .text
-            .lines()
-            .find_map(|line| line.strip_prefix(series)?.trim().parse().ok())
-            .unwrap_or(0.0)
+        metric(&self.admin, series).await
     }
 
     /// Runs `bulkhead` with this environment's configuration.
@@ -179,6 +178,7 @@ impl Dev {
 /// A further sidecar before the same databases, with a configuration of its own.
 pub struct Sidecar {
     pub http: String,
+    pub admin: String,
     pub child: Child,
     _folder: tempfile::TempDir,
 }
@@ -204,18 +204,19 @@ impl Sidecar {
             .unwrap();
         let mut output = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
-        let http = loop {
+        let [http, admin] = loop {
             line.clear();
             assert!(output.read_line(&mut line).unwrap() > 0, "serve ended");
             let told: Value = serde_json::from_str(&line).unwrap();
-            if let Some(address) = told["data"].as_str() {
-                break format!("http://{address}");
+            if let (Some(data), Some(admin)) = (told["data"].as_str(), told["admin"].as_str()) {
+                break [data, admin].map(|address| format!("http://{address}"));
             }
         };
         // Its log goes on; nobody reads it, but the pipe must not fill.
         std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
         Self {
             http,
+            admin,
             child,
             _folder: folder,
         }
@@ -225,6 +226,11 @@ impl Sidecar {
         let headers = [("authorization", format!("Bearer {key}"))];
         let url = format!("{}{path}", self.http);
         send(Method::POST, &url, &headers, Some(body.to_string())).await
+    }
+
+    /// The value of one series of `/metrics`; 0 if it is absent.
+    pub async fn metric(&self, series: &str) -> f64 {
+        metric(&self.admin, series).await
     }
 
     /// Waits until the configured stores have been reached.
@@ -255,6 +261,13 @@ impl Drop for Dev {
         drop(control.input.take());
         let _ = control.child.wait();
     }
+}
+
+async fn metric(admin: &str, series: &str) -> f64 {
+    let reply = send(Method::GET, &format!("{admin}/metrics"), &[], None).await;
+    let mut lines = reply.text.lines();
+    let value = lines.find_map(|line| line.strip_prefix(series)?.trim().parse().ok());
+    value.unwrap_or(0.0)
 }
 
 /// One HTTP request on a connection of its own.

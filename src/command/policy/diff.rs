@@ -242,15 +242,15 @@ fn existence(role: &str, change: Change, what: &str) -> Line {
 }
 
 fn limit(role: &Role) -> String {
-    role.rate_limit().map_or_else(
-        || "no rate limit".to_owned(),
-        |limit| {
-            format!(
-                "{} requests in {} ms, {} at once",
-                limit.requests, limit.period_ms, limit.burst
-            )
-        },
-    )
+    let limits: Vec<_> = role
+        .rate_limits()
+        .iter()
+        .map(|limit| limit.to_string())
+        .collect();
+    match limits.as_slice() {
+        [] => "no rate limit".to_owned(),
+        some => some.join("; "),
+    }
 }
 
 fn compare_names(store: Store, old: &[&str], new: &[&str], what: &str, lines: &mut Vec<Line>) {

@@ -101,7 +101,7 @@ impl Grant {
 pub struct Role {
     name: String,
     description: Option<String>,
-    rate_limit: Option<Arc<RateLimit>>,
+    rate_limits: Vec<Arc<RateLimit>>,
     mode: Mode,
     /// For whatever it asks.
     bounds: Bounds,
@@ -150,8 +150,9 @@ impl Role {
         self.description.as_deref()
     }
 
-    pub const fn rate_limit(&self) -> Option<&Arc<RateLimit>> {
-        self.rate_limit.as_ref()
+    /// In the order of the policy.
+    pub fn rate_limits(&self) -> &[Arc<RateLimit>] {
+        &self.rate_limits
     }
 
     /// In the order of the policy.
@@ -244,11 +245,11 @@ impl Role {
 #[cfg(test)]
 impl Role {
     /// A role without grants, for the tests of the stages behind `decide`.
-    pub(super) fn for_tests(name: &str, rate_limit: Option<Arc<RateLimit>>) -> Self {
+    pub(crate) fn for_tests(name: &str, rate_limits: Vec<Arc<RateLimit>>) -> Self {
         Self {
             name: name.to_owned(),
             description: None,
-            rate_limit,
+            rate_limits,
             ..Self::default()
         }
     }

@@ -163,6 +163,8 @@ struct Inner {
     up: watch::Sender<bool>,
     down_since: std::sync::Mutex<Instant>,
     watched: AtomicBool,
+    /// A probe that is answered later than this finds Redis too slow to be of use.
+    answers_within: Duration,
 }
 
 impl std::fmt::Debug for Link {
@@ -175,7 +177,7 @@ impl std::fmt::Debug for Link {
 
 impl Link {
     /// Starts connecting in the background; Redis may come later. Must be called inside a Tokio runtime.
-    pub fn open(client: Client) -> Result<Self, ConnectError> {
+    pub fn open(client: Client, answers_within: Duration) -> Result<Self, ConnectError> {
         let (up, _) = watch::channel(false);
         let push = up.clone();
         let config = ConnectionManagerConfig::new()
@@ -198,6 +200,7 @@ impl Link {
             up,
             down_since: std::sync::Mutex::new(Instant::now()),
             watched: AtomicBool::new(false),
+            answers_within,
         }));
         link.watch();
         Ok(link)
@@ -229,7 +232,7 @@ impl Link {
         self.watch();
     }
 
-    /// Starts the watcher, unless it runs: it asks `PING` until there is an answer.
+    /// Starts the watcher, unless it runs: it asks `PING` until there is an answer in time.
     fn watch(&self) {
         if self.0.watched.swap(true, Ordering::AcqRel) {
             return;
@@ -247,6 +250,7 @@ impl Link {
                 };
                 let ping = redis::cmd("PING");
                 let mut manager = inner.manager.clone();
+                let asked = Instant::now();
                 let answer = timeout(
                     Duration::from_millis(PROBE_MS_MAX),
                     manager.req_packed_command(&ping),
@@ -254,6 +258,7 @@ impl Link {
                 .await;
                 if let Ok(Ok(value)) = answer
                     && !matches!(value, Value::ServerError(_))
+                    && asked.elapsed() <= inner.answers_within
                 {
                     inner.watched.store(false, Ordering::Release);
                     inner.up.send_replace(true);

@@ -24,7 +24,7 @@ fn ticket(sql: &str, functions: &[&str]) -> Ticket {
         user_id: None,
         role: "app".into(),
     });
-    Ticket::for_tests(Permit::for_tests(operation, caller, None))
+    Ticket::for_tests(Permit::for_tests(operation, caller, Vec::new()))
 }
 
 async fn step(

@@ -22,7 +22,7 @@ pub(super) fn ticket(sql: &str, functions: &[&str]) -> Ticket {
         user_id: None,
         role: "app".into(),
     });
-    Ticket::for_tests(Permit::for_tests(operation, caller, None))
+    Ticket::for_tests(Permit::for_tests(operation, caller, Vec::new()))
 }
 
 impl Rig {
