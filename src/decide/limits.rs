@@ -265,7 +265,8 @@ mod tests {
         inserts.only_stores(&[Store::Mysql, Store::Mongodb]);
         inserts.only_actions(&[Insert, Update]);
         inserts.set_cost(Insert, 5);
-        let cases: [(&Scope, Store, &[Action], &[&str], u32); 9] = [
+        type Case<'c> = (&'c Scope, Store, &'c [Action], &'c [&'c str], u32);
+        let cases: [Case<'_>; 9] = [
             (&all, Store::Mysql, &[Select], &[], 1),
             (&all, Store::Redis, &[], &[], 1),
             (&inserts, Store::Mysql, &[Select], &[], 0),

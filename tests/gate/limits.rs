@@ -298,7 +298,7 @@ async fn overrides_hold_for_keys_users_and_roles_until_they_expire() {
             }
         )
     };
-    let mut slowest = std::time::Duration::ZERO;
+    let mut took = Vec::new();
     for (sql, expected) in [
         (insert("role", 11, ""), 11),
         (insert("user_id", 12, ""), 12),
@@ -317,9 +317,9 @@ async fn overrides_hold_for_keys_users_and_roles_until_they_expire() {
         ),
     ] {
         client.batch_execute(&sql).await.unwrap();
-        slowest = slowest.max(until_limit(&sidecar, &key, expected).await);
+        took.push(until_limit(&sidecar, &key, expected).await);
     }
-    println!("an override took effect within {slowest:?}");
+    println!("overrides took effect within {took:?}");
     // It expires by itself, and the other limit is as the policy says.
     until_limit(&sidecar, &key, 12).await;
     let told = whoami(&sidecar, &key).await;

@@ -28,7 +28,7 @@ fn redis_pid(dev: &Dev) -> Pid {
         let works_in = std::fs::read_link(entry.path().join("cwd")).ok()?;
         (name.starts_with("redis") && works_in.starts_with(&folder)).then_some(pid)
     });
-    Pid::from_raw(found.next().expect("there is no Redis")).unwrap()
+    Pid::from_raw(found.next().unwrap()).unwrap()
 }
 
 /// Goes on when it is dropped, so that a test that fails leaves nothing that cannot be stopped.
@@ -142,8 +142,7 @@ async fn without_redis_each_limit_does_as_the_policy_says() {
     until_mode(&sidecar, "shared").await;
 
     let redis = redis_pid(&dev);
-    let mut rounds = 0;
-    for fault in ["hold", "cut", "slow", "stop"] {
+    for (round, fault) in ["hold", "cut", "slow", "stop"].into_iter().enumerate() {
         // A share of a hundredth is ten, which do not come back within the test.
         let stopped = (fault == "stop").then(|| Stopped::now(redis));
         link.set(match fault {
@@ -156,7 +155,7 @@ async fn without_redis_each_limit_does_as_the_policy_says() {
         assert_eq!(closed, 0, "{fault}");
         assert_eq!(mode(&sidecar).await, "local, open, closed", "{fault}");
         let alone = admitted(&sidecar, &keys[0], 30, (429, "rate_limit.exceeded")).await;
-        assert!(alone <= 10 && (rounds > 0 || alone > 0), "{fault}: {alone}");
+        assert!(alone <= 10 && (round > 0 || alone > 0), "{fault}: {alone}");
         let open = admitted(&sidecar, &keys[1], 50, (0, "")).await;
         assert_eq!(open, 50, "{fault}");
         assert_eq!(
@@ -180,7 +179,6 @@ async fn without_redis_each_limit_does_as_the_policy_says() {
         })
         .await;
         until_mode(&sidecar, "shared").await;
-        rounds += 1;
     }
     for outcome in [
         "allowed",
@@ -197,16 +195,16 @@ async fn without_redis_each_limit_does_as_the_policy_says() {
 /// Asks until told to stop; counts what is admitted.
 async fn hammer(http: String, key: String, until: Arc<AtomicBool>, admitted: Arc<AtomicU64>) {
     let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
-    let body = Bytes::from(json!({"command": ["GET", "cache:hammer"]}).to_string());
+    let body = Bytes::from(json!({"sql": "SELECT 1 AS n"}).to_string());
     while !until.load(Ordering::Relaxed) {
-        let request = Request::post(format!("{http}/v1/redis/command"))
+        let request = Request::post(format!("{http}/v1/mysql/query"))
             .header("authorization", format!("Bearer {key}"))
             .header("content-type", "application/json")
             .body(Full::new(body.clone()));
         let reply = client.request(request.unwrap()).await.unwrap();
         let (parts, body) = reply.into_parts();
         let text = body.collect().await.unwrap().to_bytes();
-        // What the store did not answer while Redis stood still was admitted, too.
+        // What a store has failed with was admitted, too.
         let refused = [b"rate_limit.exceeded".as_slice(), b"rate_limit.unavailable"];
         let is_refused = refused
             .iter()
@@ -224,12 +222,12 @@ async fn hammer(http: String, key: String, until: Arc<AtomicBool>, admitted: Arc
 #[tokio::test]
 async fn four_sidecars_together_pass_a_leased_limit_by_no_more_than_the_formula() {
     const SIDECARS: u64 = 4;
-    const INTERVAL: Duration = Duration::from_millis(5);
-    const BURST: u64 = 400;
+    const INTERVAL: Duration = Duration::from_millis(20);
+    const BURST: u64 = 50;
     let dev = Dev::start();
     let folder = policy(
         &dev,
-        "[app]\nrequests = 200\nper = '1s'\nburst = 400\non_redis_failure = 'closed'\n",
+        "[app]\nrequests = 50\nper = '1s'\nburst = 50\non_redis_failure = 'closed'\n",
         "rate_limit = 'app'",
     );
     let sidecars: Vec<Sidecar> = (0..SIDECARS)
@@ -287,5 +285,5 @@ async fn four_sidecars_together_pass_a_leased_limit_by_no_more_than_the_formula(
         "{admitted} admitted in {window:?}, {leased} of them from slices; {most} by the formula"
     );
     assert!(admitted <= most, "{admitted} > {most}");
-    assert!(admitted >= BURST / 2 && leased > 0.0, "{admitted} {leased}");
+    assert!(admitted >= BURST && leased > 0.0, "{admitted} {leased}");
 }
