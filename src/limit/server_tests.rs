@@ -279,11 +279,17 @@ async fn the_latency_that_is_added() {
         for mode in modes {
             let limit = with(&roomy, |rate| rate.mode = mode);
             let mut took = Vec::with_capacity(ROUNDS);
+            let mut late = 0;
             for _ in 0..ROUNDS {
                 let permits = vec![permit(mode.as_str(), &[&limit])];
                 let began = Instant::now();
-                drop(limiter.admit(permits, began).await.unwrap());
+                let admitted = limiter.admit(permits, began).await.unwrap();
                 took.push(began.elapsed());
+                // After an answer that was late this sidecar counts for itself, which would pass for a quick answer.
+                if signal == "CONT" && admitted.counted == CountedBy::Sidecar {
+                    late += 1;
+                    until_shared(&limiter).await;
+                }
                 tokio::task::yield_now().await;
             }
             took.sort();
