@@ -294,10 +294,8 @@ async fn the_latency_that_is_added() {
             }
             took.sort();
             let [p50, p99, max] = [ROUNDS / 2, ROUNDS * 99 / 100, ROUNDS - 1].map(|at| took[at]);
-            println!(
-                "| {} | {state} | {p50:?} | {p99:?} | {max:?} |",
-                mode.as_str()
-            );
+            let name = mode.as_str();
+            println!("\n| {name} | {state} | {p50:?} | {p99:?} | {max:?} | {late} late");
         }
     }
     server.process.signal("CONT");
