@@ -45,7 +45,7 @@ pub async fn linked(settings: &SqlStoreSettings) -> (Link, SqlStoreSettings) {
 
 async fn next(subscription: &mut Subscription) -> Change {
     let next = tokio::time::timeout(PATIENCE, subscription.next());
-    next.await.expect("nothing was told")
+    next.await.unwrap()
 }
 
 fn row(table: Table, id: &str) -> Change {
