@@ -3,9 +3,10 @@
 CARGO ?= cargo
 DEMO  ?= run
 FUZZ_SECONDS ?= 60
+SOAK_SECONDS ?= 600
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint fmt bench fuzz
+.PHONY: help setup demo test lint fmt bench fuzz soak
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,3 +34,6 @@ bench: setup ## measurements beside the drivers and a bare handler, as a Markdow
 
 fuzz: setup ## each fuzz target for FUZZ_SECONDS (default 60)
 	@CARGO='$(CARGO)' scripts/fuzz.sh '$(FUZZ_SECONDS)'
+
+soak: setup ## random requests and cut links for SOAK_SECONDS (default 600), with a report
+	CHAOS_SECONDS='$(SOAK_SECONDS)' $(CARGO) test --test gate chaos:: -- --nocapture

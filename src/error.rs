@@ -28,6 +28,7 @@ pub enum Code {
     RequestMediaType,
     StoreError,
     RateLimitExceeded,
+    RateLimitUnavailable,
     StoreUnavailable,
     PoolExhausted,
     Draining,
@@ -35,10 +36,11 @@ pub enum Code {
     /// Nobody took the reply. Never sent; for the record.
     RequestAbandoned,
     MemoryExhausted,
+    ConnectionsExhausted,
 }
 
 impl Code {
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::RequestInvalid,
         Self::StatementUnparsable,
         Self::AuthMissing,
@@ -58,12 +60,14 @@ impl Code {
         Self::RequestMediaType,
         Self::StoreError,
         Self::RateLimitExceeded,
+        Self::RateLimitUnavailable,
         Self::StoreUnavailable,
         Self::PoolExhausted,
         Self::Draining,
         Self::StoreTimeout,
         Self::RequestAbandoned,
         Self::MemoryExhausted,
+        Self::ConnectionsExhausted,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -87,12 +91,14 @@ impl Code {
             Self::RequestMediaType => "request.media_type",
             Self::StoreError => "store.error",
             Self::RateLimitExceeded => "rate_limit.exceeded",
+            Self::RateLimitUnavailable => "rate_limit.unavailable",
             Self::StoreUnavailable => "store.unavailable",
             Self::PoolExhausted => "pool.exhausted",
             Self::Draining => "draining",
             Self::StoreTimeout => "store.timeout",
             Self::RequestAbandoned => "request.abandoned",
             Self::MemoryExhausted => "memory.exhausted",
+            Self::ConnectionsExhausted => "connections.exhausted",
         }
     }
 
@@ -112,10 +118,12 @@ impl Code {
             Self::StoreError => 422,
             Self::RateLimitExceeded => 429,
             Self::RequestAbandoned => 408,
-            Self::StoreUnavailable
+            Self::RateLimitUnavailable
+            | Self::StoreUnavailable
             | Self::PoolExhausted
             | Self::Draining
-            | Self::MemoryExhausted => 503,
+            | Self::MemoryExhausted
+            | Self::ConnectionsExhausted => 503,
             Self::StoreTimeout => 504,
         }
     }
@@ -142,12 +150,14 @@ impl Code {
             Self::RequestMediaType => "the request must be JSON",
             Self::StoreError => "the database refused the statement",
             Self::RateLimitExceeded => "too many requests",
+            Self::RateLimitUnavailable => "the rate limit cannot be counted",
             Self::StoreUnavailable => "the database cannot be reached",
             Self::PoolExhausted => "no database connection became free in time",
             Self::Draining => "the sidecar is shutting down",
-            Self::StoreTimeout => "the statement took too long and was cancelled",
+            Self::StoreTimeout => "the statement did not end in time",
             Self::RequestAbandoned => "the client did not take the reply",
             Self::MemoryExhausted => "the sidecar has no memory left for this",
+            Self::ConnectionsExhausted => "too many connections are open",
         }
     }
 }
@@ -171,6 +181,8 @@ pub struct Problem {
     pub statement: Option<u16>,
     /// What has become of the transaction that the statement stands in.
     pub transaction: Option<Fate>,
+    /// Whether the request may have been carried out all the same.
+    pub outcome_unknown: bool,
 }
 
 impl Problem {
@@ -185,7 +197,16 @@ impl Problem {
             retry_after_ms: None,
             statement: None,
             transaction: None,
+            outcome_unknown: false,
         }
+    }
+
+    /// Says that a change may have been made all the same: an invitation to send it again could make it twice.
+    pub fn leave_open(&mut self) {
+        self.outcome_unknown = true;
+        self.retry_after_ms = None;
+        self.detail
+            .push_str("; whether the change was made is not known: look before you try again");
     }
 }
 

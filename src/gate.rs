@@ -6,6 +6,9 @@
 mod aside;
 mod ask;
 mod classify;
+mod cursor;
+mod explain;
+mod understanding;
 mod withhold;
 
 use std::sync::Arc;
@@ -15,7 +18,7 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 
-use crate::authenticate::{Authenticator, Principal};
+use crate::authenticate::{Authenticator, Peer, Principal};
 use crate::catalogue::watch::Catalogues;
 use crate::classify::cache::Classifications;
 use crate::decide::restrict::Circumstances;
@@ -23,8 +26,8 @@ use crate::decide::{Permit, Policy};
 use crate::error::{Code, Problem};
 use crate::execute::request::AuditRow;
 use crate::execute::stores::{Answer, Extra, Stores};
-use crate::limit::{Limiter, Quota, Ticket};
-use crate::operation::{Classification, Operation, Store};
+use crate::limit::{Held, Limiter, Quota, Ticket};
+use crate::operation::{Operation, Store};
 use crate::record::audit::Audit;
 use crate::record::health::{Health, InFlight};
 use crate::record::metrics::Metrics;
@@ -36,6 +39,7 @@ use crate::transaction::TransactionId;
 pub use aside::aside;
 use ask::Rest;
 pub use ask::{Ask, Statement};
+pub use understanding::Understandings;
 
 /// How often a sidecar that drains looks whether transactions are still open.
 const DRAIN_POLL_INTERVAL: Duration = Duration::from_millis(20);
@@ -45,6 +49,7 @@ pub struct Gate {
     pub keys: Authenticator,
     pub policy: ArcSwap<Policy>,
     pub classifications: Arc<Classifications>,
+    pub understandings: Understandings,
     pub catalogues: Catalogues,
     pub limiter: Limiter,
     pub stores: Stores,
@@ -59,18 +64,14 @@ pub struct Gate {
 pub struct Request<'r> {
     pub id: &'r str,
     pub traceparent: Option<&'r str>,
+    /// Where it came from, and with which certificate.
+    pub peer: &'r Peer,
     /// The API key as presented; `None` if none was.
     pub key: Option<&'r str>,
     /// `query`, `batch`, `command` or `pipeline`, for the record.
     pub action: &'static str,
     /// The transaction that is to be gone on with: one that is open may end while the sidecar drains.
     pub transaction: Option<TransactionId>,
-}
-
-/// What `explain` tells: the decision and what is touched.
-pub struct Explanation {
-    pub refused: Option<Problem>,
-    pub classification: Option<Arc<Classification>>,
 }
 
 impl Gate {
@@ -99,68 +100,23 @@ impl Gate {
         record: &mut Record<'_>,
     ) -> Result<(Answer, S), Problem> {
         let _in_flight = self.enter(request)?;
-        let caller = self.authenticate(request.key, record).await?;
+        let caller = self.authenticate(request, record).await?;
         let (ask, mut sink) = receive.await?;
         let policy = self.policy.load_full();
-        let (operations, rest) = self.classify(ask, &policy, record).await?;
+        let (operations, mut rest) = self.classify(ask, &policy, record).await?;
         let permits = self
             .decide(&policy, &caller, operations, &rest, record)
             .await?;
-        let tickets = self.admit(permits, record).await?;
+        rest.understood();
+        let (tickets, _held) = self.admit(permits, record).await?;
         let answer = self.execute(tickets, rest, &mut sink, record).await?;
         Ok((answer, sink))
-    }
-
-    /// Judges without executing: the pipeline as far as `decide`.
-    pub async fn explain(
-        &self,
-        request: &Request<'_>,
-        receive: impl Future<Output = Result<Ask, Problem>>,
-    ) -> Result<Explanation, Problem> {
-        let mut record = Record::begin(request, None);
-        let explained = self.judge(request, receive, &mut record).await;
-        self.record(&record, explained.as_ref().err());
-        explained
-    }
-
-    async fn judge(
-        &self,
-        request: &Request<'_>,
-        receive: impl Future<Output = Result<Ask, Problem>>,
-        record: &mut Record<'_>,
-    ) -> Result<Explanation, Problem> {
-        let _in_flight = self.enter(request)?;
-        let caller = self.authenticate(request.key, record).await?;
-        let ask = receive.await?;
-        record.store = Some(ask.store());
-        let policy = self.policy.load_full();
-        let (operations, rest) = match self.classify(ask, &policy, record).await {
-            Ok(classified) => classified,
-            Err(problem) => {
-                return Ok(Explanation {
-                    refused: Some(problem),
-                    classification: None,
-                });
-            }
-        };
-        let named = operations
-            .first()
-            .map(|one| Arc::clone(&one.classification));
-        let permits = self
-            .decide(&policy, &caller, operations, &rest, record)
-            .await;
-        let reached = permits.as_ref().ok().and_then(|permits| permits.first());
-        let reached = reached.map(|permit| Arc::clone(&permit.operation().classification));
-        Ok(Explanation {
-            classification: reached.or(named),
-            refused: permits.err(),
-        })
     }
 
     /// Who is calling, for `whoami`.
     pub async fn identify(&self, request: &Request<'_>) -> Result<Arc<Principal>, Problem> {
         let mut record = Record::begin(request, None);
-        let caller = self.authenticate(request.key, &mut record).await;
+        let caller = self.authenticate(request, &mut record).await;
         self.record(&record, caller.as_ref().err());
         caller
     }
@@ -213,12 +169,12 @@ impl Gate {
 
     async fn authenticate(
         &self,
-        key: Option<&str>,
+        request: &Request<'_>,
         record: &mut Record<'_>,
     ) -> Result<Arc<Principal>, Problem> {
         let caller = self
             .keys
-            .authenticate(key, Instant::now(), Timestamp::now())
+            .authenticate(request.key, request.peer, Instant::now(), Timestamp::now())
             .await
             .map_err(|error| record.cause(&error));
         self.metrics
@@ -291,34 +247,43 @@ impl Gate {
                 .map(|permit| &permit.operation().classification);
             let refused = permit.as_ref().err().map(|problem| problem.code);
             let whole = reached.unwrap_or(&named);
-            let line = Recorded::of(&caller.role, store, whole, refused, policy.digest());
+            let (digest, at) = (policy.digest(), Timestamp::now());
+            let line = Recorded::of(&caller.role, store, whole, refused, digest, at);
             line.into_iter().for_each(|line| requests.note(line));
         }
         permit
     }
 
-    /// Finds out what lies behind the names of a command that is allowed so far (MongoDB's views), and then asks
-    /// the policy about the whole.
+    /// Judges an operation, and the cursor that it goes on with.
     async fn decide_all(
         &self,
         policy: &Policy,
         caller: &Arc<Principal>,
-        mut operation: Operation,
+        operation: Operation,
         parameters: &[Box<RawValue>],
         record: &mut Record<'_>,
     ) -> Result<Permit, Problem> {
-        let now = Timestamp::now();
-        let store = operation.store;
-        if store == Store::Mongodb {
-            policy
-                .allows(caller, &operation, now)
-                .map_err(|refusal| record.cause(&refusal))?;
-            let behind = self.stores.behind(&operation).await;
-            if let Some(whole) = behind.map_err(|error| record.cause(&error))? {
-                operation.classification = Arc::new(whole);
-                record.widened(&operation);
-            }
+        if !operation.classification.cursors.is_empty() {
+            Box::pin(self.judge_cursor(policy, caller, &operation, record)).await?;
         }
+        let asked = (Timestamp::now(), parameters);
+        self.decide_whole(policy, caller, operation, asked, record)
+            .await
+    }
+
+    /// Finds out what lies behind the names of a command that is allowed so far (MongoDB's views), and then asks
+    /// the policy about the whole.
+    async fn decide_whole(
+        &self,
+        policy: &Policy,
+        caller: &Arc<Principal>,
+        mut operation: Operation,
+        (now, parameters): (Timestamp, &[Box<RawValue>]),
+        record: &mut Record<'_>,
+    ) -> Result<Permit, Problem> {
+        let store = operation.store;
+        self.widen(policy, caller, &mut operation, now, record)
+            .await?;
         let catalogue = if policy.needs_columns(&caller.role, store) {
             let known = self.catalogues.with_columns(store).await;
             known.map_err(|error| record.cause(&error))?
@@ -335,23 +300,51 @@ impl Gate {
             .map_err(|refusal| record.cause(&refusal))
     }
 
+    /// Adds to a command of MongoDB's what lies behind the views that it names.
+    async fn widen(
+        &self,
+        policy: &Policy,
+        caller: &Principal,
+        operation: &mut Operation,
+        now: Timestamp,
+        record: &mut Record<'_>,
+    ) -> Result<(), Problem> {
+        if operation.store != Store::Mongodb {
+            return Ok(());
+        }
+        policy
+            .allows(caller, operation, now)
+            .map_err(|refusal| record.cause(&refusal))?;
+        let behind = self.stores.behind(operation).await;
+        if let Some(whole) = behind.map_err(|error| record.cause(&error))? {
+            operation.classification = Arc::new(whole);
+            record.widened(operation);
+        }
+        Ok(())
+    }
+
+    /// The request counts as in flight until the second of the pair is dropped.
     async fn admit(
         &self,
         permits: Vec<Permit>,
         record: &mut Record<'_>,
-    ) -> Result<Vec<Ticket>, Problem> {
-        let admitted = self.limiter.admit(permits, Instant::now()).await;
-        self.metrics
-            .count_admission(self.limiter.mode(), admitted.is_ok());
-        match admitted {
-            Ok(tickets) => {
-                record.quota = tickets.first().and_then(|ticket| ticket.quota().cloned());
+    ) -> Result<(Vec<Ticket>, Held), Problem> {
+        match self.limiter.admit(permits, Instant::now()).await {
+            Ok(admission) => {
+                self.metrics
+                    .limiter
+                    .count_admission(admission.counted, admission.spared);
+                record.quota = admission.quota;
                 record.admitted(&self.metrics);
-                Ok(tickets)
+                Ok((admission.tickets, admission.held))
             }
             Err(error) => {
-                record.quota = Some(error.quota().clone());
-                Err(record.cause(&error))
+                self.metrics
+                    .limiter
+                    .count_refusal(&error.why, self.limiter.is_shared());
+                let problem = record.cause(&error);
+                record.quota = Some(error.quota);
+                Err(problem)
             }
         }
     }
@@ -379,6 +372,7 @@ impl Gate {
             }
         }
         let hides = tickets.iter().any(|ticket| ticket.permit().hides());
+        let is_read = tickets.iter().all(is_read);
         let audit = |ticket| audit_row(ticket, record.request_id);
         let extra = Extra {
             place: rest.place,
@@ -399,6 +393,9 @@ impl Gate {
         }
         answer.map_err(|error| {
             let mut problem = record.cause(&error);
+            if error.may_have_run() && !is_read {
+                problem.leave_open();
+            }
             if hides {
                 withhold::from_problem(&mut problem);
             }
@@ -423,14 +420,17 @@ impl Gate {
     }
 }
 
-/// The row that commits with a change of a system table; `None` for a read, and for the other stores. A listed
-/// function may change anything, whatever the statement around it does.
+/// A listed function may change anything, whatever the statement around it does.
+fn is_read(ticket: &Ticket) -> bool {
+    let classification = &ticket.permit().operation().classification;
+    classification.is_read() && classification.functions.is_empty()
+}
+
+/// The row that commits with a change of a system table; `None` for a read, and for the other stores.
 fn audit_row(ticket: &Ticket, request_id: &str) -> Option<AuditRow> {
     let permit = ticket.permit();
     let operation = permit.operation();
-    let is_read =
-        operation.classification.is_read() && operation.classification.functions.is_empty();
-    if operation.store != Store::Postgres || is_read {
+    if operation.store != Store::Postgres || is_read(ticket) {
         return None;
     }
     let touches = &operation.classification.touches;

@@ -6,6 +6,7 @@ pub mod operation;
 pub mod reply;
 pub mod transaction;
 
+pub mod certificates;
 pub mod config;
 pub mod error;
 pub mod memory;

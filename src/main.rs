@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use bulkhead::command::{Exit, check, dev, keys, policy, schema, serve};
+use bulkhead::command::{Exit, certs, check, dev, keys, policy, schema, serve};
 use bulkhead::config::{Config, LogFormat};
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
@@ -21,11 +21,13 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Run private databases and the sidecar in front of them, until interrupted
     Dev(dev::DevArgs),
+    /// Make certificates for development
+    Certs(certs::CertsArgs),
     /// Check the configuration, the policy and every store
     Check(check::CheckArgs),
     /// Check, explain and test policies
     Policy(policy::PolicyArgs),
-    /// Create, list and revoke API keys
+    /// Create, list, rotate and revoke API keys
     Keys(keys::KeysArgs),
     /// Create or inspect the system tables in PostgreSQL
     Schema(schema::SchemaArgs),
@@ -37,8 +39,9 @@ fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Serve(args) => match Config::load(&args.config.config) {
             Ok(config) => {
-                log_to_stdout(&config);
-                block_on(config.server.threads, serve::run(config))
+                let set_filter = log_to_stdout(&config);
+                let threads = config.server.threads;
+                block_on(threads, serve::run(config, args.config.config, set_filter))
             }
             Err(faults) => {
                 eprintln!("{faults}");
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
             }
         },
         Command::Dev(args) => block_on(2, run_dev(args)),
+        Command::Certs(args) => certs::run(&args),
         Command::Check(args) => block_on(1, check::run(args)),
         Command::Policy(args) => policy::run(&args),
         Command::Keys(args) => block_on(1, keys::run(args)),
@@ -61,7 +65,12 @@ fn block_on(threads: usize, command: impl Future<Output = Exit>) -> Exit {
         tokio::runtime::Builder::new_multi_thread()
     };
     match builder.worker_threads(threads).enable_all().build() {
-        Ok(runtime) => runtime.block_on(command),
+        Ok(runtime) => {
+            let exit = runtime.block_on(command);
+            // Whoever ends at once waits for no thread that still computes.
+            runtime.shutdown_background();
+            exit
+        }
         Err(error) => {
             eprintln!("bulkhead: no runtime: {error}");
             Exit::Usage
@@ -79,14 +88,39 @@ async fn run_dev(args: dev::DevArgs) -> Exit {
     }
 }
 
-/// One line a record. `RUST_LOG` overrides the configured filter.
-fn log_to_stdout(config: &Config) {
-    let filter = EnvFilter::try_from_default_env()
+/// One line a record. `RUST_LOG` overrides the configured filter, for as long as the process lives. Returns what puts
+/// another filter in its place.
+fn log_to_stdout(config: &Config) -> serve::SetFilter {
+    let overridden = EnvFilter::try_from_default_env();
+    let is_overridden = overridden.is_ok();
+    let filter = overridden
         .or_else(|_| EnvFilter::try_new(&config.log.filter))
         .unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = tracing_subscriber::fmt().with_env_filter(filter);
     match config.log.format {
-        LogFormat::Json => lines.json().flatten_event(true).init(),
-        LogFormat::Text => lines.init(),
+        LogFormat::Json => {
+            let lines = lines.json().flatten_event(true).with_filter_reloading();
+            let handle = lines.reload_handle();
+            lines.init();
+            Box::new(move |text| set_filter(is_overridden, text, |filter| handle.reload(filter)))
+        }
+        LogFormat::Text => {
+            let lines = lines.with_filter_reloading();
+            let handle = lines.reload_handle();
+            lines.init();
+            Box::new(move |text| set_filter(is_overridden, text, |filter| handle.reload(filter)))
+        }
     }
+}
+
+fn set_filter<E: std::fmt::Display>(
+    is_overridden: bool,
+    text: &str,
+    reload: impl FnOnce(EnvFilter) -> Result<(), E>,
+) -> Result<(), String> {
+    if is_overridden {
+        return Err("RUST_LOG is set, and overrides it".into());
+    }
+    let filter = EnvFilter::try_new(text).map_err(|error| error.to_string())?;
+    reload(filter).map_err(|error| error.to_string())
 }

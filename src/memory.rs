@@ -1,4 +1,5 @@
-//! How much memory the bodies of requests and the buffered replies may take, all together.
+//! How much memory the bodies of requests, the buffered replies and the understanding of statements may take, all
+//! together.
 //!
 //! Each of them is bounded by itself, but a thousand at their bound would be more than a machine has. What does not
 //! fit is refused ([`Code::MemoryExhausted`](crate::error::Code)), and can be asked for again or as a stream.
@@ -42,11 +43,16 @@ impl Memory {
         }
     }
 
-    fn take(&self, bytes: usize) -> bool {
+    /// Bytes that may be held.
+    pub const fn bytes_max(&self) -> usize {
+        self.bytes_max
+    }
+
+    fn take(&self, bytes: usize, spared: usize) -> bool {
+        let bytes_max = self.bytes_max.saturating_sub(spared);
         self.held
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
-                held.checked_add(bytes)
-                    .filter(|after| *after <= self.bytes_max)
+                held.checked_add(bytes).filter(|after| *after <= bytes_max)
             })
             .is_ok()
     }
@@ -75,11 +81,16 @@ pub struct Part {
 impl Part {
     /// Makes the part cover `bytes` at least.
     pub fn cover(&mut self, bytes: usize) -> Result<(), Exhausted> {
+        self.cover_sparing(bytes, 0)
+    }
+
+    /// Like [`Self::cover`], and leaves `spared` bytes to others.
+    pub fn cover_sparing(&mut self, bytes: usize, spared: usize) -> Result<(), Exhausted> {
         if bytes <= self.bytes {
             return Ok(());
         }
         let wanted = bytes.next_multiple_of(STEP_BYTES) - self.bytes;
-        if !self.memory.take(wanted) {
+        if !self.memory.take(wanted, spared) {
             return Err(Exhausted);
         }
         self.bytes += wanted;

@@ -241,3 +241,14 @@ pub struct Operation {
     pub classification: Arc<Classification>,
     pub payload: Payload,
 }
+
+impl Operation {
+    /// What stands for a request that no classifier understood, where one is explained.
+    pub fn unclassified(store: Store) -> Self {
+        Self {
+            store,
+            classification: Arc::default(),
+            payload: Payload::Sql("".into()),
+        }
+    }
+}

@@ -47,6 +47,9 @@ pub enum SinkError {
     DuplicateColumn(String),
     #[error("the result has more than {0} rows")]
     RowsMax(u64),
+    /// The bound that the policy sets for the role.
+    #[error("the result has more than the {0} rows that the policy allows")]
+    RowsAllowed(u64),
     #[error("the result is larger than {0} bytes")]
     BytesMax(usize),
     #[error("a row of the stream is larger than {0} bytes")]

@@ -286,7 +286,7 @@ fn kubernetes_mounts_what_exists() {
 }
 
 /// The sidecar's metrics, without what a histogram appends.
-const METRICS: [&str; 23] = [
+const METRICS: [&str; 28] = [
     "database_query_duration_seconds",
     "database_connection_pool_size",
     "database_connection_pool_in_use",
@@ -307,7 +307,12 @@ const METRICS: [&str; 23] = [
     "bulkhead_audit_failures_total",
     "bulkhead_policy_info",
     "bulkhead_policy_reloads_total",
+    "bulkhead_tls_certificate_expiry_seconds",
+    "bulkhead_tls_reloads_total",
     "bulkhead_build_info",
+    "bulkhead_native_grants_differences",
+    "bulkhead_native_grants_known",
+    "bulkhead_store_held_back",
     "process_resident_memory_bytes",
     "up",
 ];

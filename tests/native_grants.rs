@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
+use std::io::Write as _;
 use std::process::Command;
 
 use bson::{Document, doc};
@@ -14,12 +15,42 @@ const POLICY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/policies/default.toml
 
 struct Bench {
     servers: Servers,
+    policy: String,
 }
 
 impl Bench {
+    fn new(servers: Servers) -> Self {
+        Self {
+            servers,
+            policy: POLICY.to_owned(),
+        }
+    }
+
+    /// Goes on with the policy without one of its roles.
+    fn without(&mut self, role: &str) -> tempfile::TempDir {
+        let mut policy: toml::Table = std::fs::read_to_string(POLICY).unwrap().parse().unwrap();
+        policy["roles"]
+            .as_table_mut()
+            .unwrap()
+            .remove(role)
+            .unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("policy.toml");
+        std::fs::write(&path, policy.to_string()).unwrap();
+        self.policy = path.display().to_string();
+        folder
+    }
+
     fn grants(&self, store: &str, more: &[&str]) -> (i32, String) {
         let output = Command::new(env!("CARGO_BIN_EXE_bulkhead"))
-            .args(["policy", "grants", "--policy", POLICY, "--store", store])
+            .args([
+                "policy",
+                "grants",
+                "--policy",
+                &self.policy,
+                "--store",
+                store,
+            ])
             .args(more)
             .output()
             .unwrap();
@@ -39,18 +70,62 @@ impl Bench {
     }
 
     fn verify(&self, store: &str) -> (i32, String) {
+        self.verify_and(store, &[])
+    }
+
+    /// What mends the server, and that this is all.
+    fn fix(&self, store: &str) -> String {
+        let (code, text) = self.verify_and(store, &["--fix"]);
+        assert_eq!(code, 1, "{text}");
+        text
+    }
+
+    fn verify_and(&self, store: &str, and: &[&str]) -> (i32, String) {
         let (url, ca) = (self.url(store), self.servers.ca_file());
         let ca = ca.display().to_string();
+        // The password comes from a file, as it should.
+        let (scheme, rest) = url.split_once("://").unwrap();
+        let (account, place) = rest.rsplit_once('@').unwrap();
+        let (user, password) = account.split_once(':').unwrap();
+        let (url, mut file) = (
+            format!("{scheme}://{user}@{place}"),
+            tempfile::NamedTempFile::new().unwrap(),
+        );
+        writeln!(file, "{password}").unwrap();
+        let file_path = file.path().display().to_string();
         let account = if store == "mysql" {
             "bulkhead_app@%"
         } else {
             "bulkhead_app"
         };
-        let mut more = vec!["--verify", &url, "--ca-file", &ca];
-        if matches!(store, "postgres" | "mysql") {
+        let mut more = vec![
+            "--verify",
+            &url,
+            "--ca-file",
+            &ca,
+            "--password-file",
+            &file_path,
+        ];
+        if store != "redis" {
             more.extend(["--account", account]);
         }
+        more.extend(and);
         self.grants(store, &more)
+    }
+
+    /// A role that the policy has no more is named with what drops it.
+    fn names_the_leftover(&self, store: &str, role: &str, drop: &str) {
+        let (code, text) = self.verify(store);
+        assert_eq!(code, 1, "{text}");
+        let line = format!("extra    {role}: existence");
+        assert!(text.contains(&line) && text.contains(drop), "{text}");
+    }
+
+    fn is_clean(&self, store: &str) {
+        let (code, text) = self.verify(store);
+        assert_eq!(code, 0, "{text}");
+        let (code, text) = self.verify_and(store, &["--fix"]);
+        assert_eq!((code, text.as_str()), (0, ""));
     }
 
     /// Clean, then with each change of the table its line, then clean again when it is applied once more.
@@ -99,7 +174,7 @@ async fn mysql(url: &str) -> mysql_async::Conn {
 async fn postgres_is_applied_and_every_change_is_named() {
     let mut servers = Servers::prepare(&Options::default()).unwrap();
     servers.postgres.start().await.unwrap();
-    let bench = Bench { servers };
+    let mut bench = Bench::new(servers);
     let client = postgres(&bench.url("postgres")).await;
     let (code, text) = bench.verify("postgres");
     assert_eq!(code, 1, "{text}");
@@ -198,13 +273,29 @@ async fn postgres_is_applied_and_every_change_is_named() {
             client.batch_execute(sql).await.unwrap()
         })
         .await;
+    client.batch_execute(&bench.fix("postgres")).await.unwrap();
+    bench.is_clean("postgres");
+
+    let _folder = bench.without("admin");
+    bench.names_the_leftover(
+        "postgres",
+        "bulkhead_role_admin",
+        "DROP ROLE \"bulkhead_role_admin\";",
+    );
+    // What a leftover role owns is kept.
+    let owns = "ALTER TABLE owned OWNER TO bulkhead_role_admin";
+    client.batch_execute(owns).await.unwrap();
+    let fix = bench.fix("postgres");
+    client.batch_execute(&fix).await.unwrap();
+    client.batch_execute("SELECT FROM owned").await.unwrap();
+    bench.is_clean("postgres");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn mysql_is_applied_and_every_change_is_named() {
     let mut servers = Servers::prepare(&Options::default()).unwrap();
     servers.mysql.start().await.unwrap();
-    let bench = Bench { servers };
+    let mut bench = Bench::new(servers);
     let mut conn = mysql(&bench.url("mysql")).await;
     let (_, text) = bench.verify("mysql");
     assert!(
@@ -267,13 +358,25 @@ async fn mysql_is_applied_and_every_change_is_named() {
             conn.lock().await.query_drop(sql).await.unwrap()
         })
         .await;
+    let run = async |sql: &str| conn.lock().await.query_drop(sql).await.unwrap();
+    run(&bench.fix("mysql")).await;
+    bench.is_clean("mysql");
+
+    let _folder = bench.without("admin");
+    bench.names_the_leftover(
+        "mysql",
+        "bulkhead_role_admin",
+        "DROP ROLE `bulkhead_role_admin`;",
+    );
+    run(&bench.fix("mysql")).await;
+    bench.is_clean("mysql");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn mongodb_is_applied_and_every_change_is_named() {
     let mut servers = Servers::prepare(&Options::default()).unwrap();
     servers.mongodb.start().await.unwrap();
-    let bench = Bench { servers };
+    let mut bench = Bench::new(servers);
     let client = mongodb::Client::with_uri_str(bench.url("mongodb"))
         .await
         .unwrap();
@@ -292,8 +395,7 @@ async fn mongodb_is_applied_and_every_change_is_named() {
         .run_command(doc! {"updateUser": "bulkhead_app", "roles": ["bulkhead_callers"]})
         .await
         .unwrap();
-    let (code, text) = bench.verify("mongodb");
-    assert_eq!(code, 0, "{text}");
+    bench.is_clean("mongodb");
     let changes = [
         (
             r#"{"grantPrivilegesToRole": "bulkhead_role_app", "privileges": [{"resource": {"db": "enterprise_db", "collection": "activity_logs"}, "actions": ["dropCollection"]}]}"#,
@@ -317,13 +419,33 @@ async fn mongodb_is_applied_and_every_change_is_named() {
         ),
     ];
     bench.walk("mongodb", &changes, run).await;
+    let apply = async |bench: &Bench| {
+        let (_, fix) = bench.verify_and("mongodb", &["--fix", "--format", "json"]);
+        let fix: Value = serde_json::from_str(&fix).unwrap();
+        for command in fix["commands"].as_array().unwrap() {
+            run(&command.to_string()).await;
+        }
+    };
+    // What a new role lacks is created, what it has is updated.
+    run(r#"{"dropRole": "bulkhead_role_app"}"#).await;
+    apply(&bench).await;
+    bench.is_clean("mongodb");
+
+    let _folder = bench.without("admin");
+    bench.names_the_leftover(
+        "mongodb",
+        "bulkhead_role_admin",
+        "dropRole(\"bulkhead_role_admin\")",
+    );
+    apply(&bench).await;
+    bench.is_clean("mongodb");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_is_applied_and_every_change_is_named() {
     let mut servers = Servers::prepare(&Options::default()).unwrap();
     servers.redis.start().await.unwrap();
-    let bench = Bench { servers };
+    let mut bench = Bench::new(servers);
     let settings = bulkhead::execute::redis::RedisSettings {
         url: bench.url("redis").into(),
         user: None,
@@ -334,8 +456,10 @@ async fn redis_is_applied_and_every_change_is_named() {
         },
         command_timeout_ms: 5_000,
         in_flight_max: 16,
+        blocking: Default::default(),
+        sentinel: Default::default(),
     };
-    let client = bulkhead::execute::redis::link::client(&settings).unwrap();
+    let client = bulkhead::execute::redis::driver(&settings).unwrap();
     let connection = client.get_multiplexed_async_connection().await.unwrap();
     let send = async |words: &[&str]| {
         let mut command = redis::cmd(words[0]);
@@ -408,4 +532,40 @@ async fn redis_is_applied_and_every_change_is_named() {
         send(&words).await.unwrap();
     };
     bench.walk("redis", &changes, run).await;
+    let apply = async |bench: &Bench| {
+        let (_, fix) = bench.verify_and("redis", &["--fix", "--format", "json"]);
+        let fix: Value = serde_json::from_str(&fix).unwrap();
+        for command in fix["commands"].as_array().unwrap() {
+            let words: Vec<&str> = command
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|w| w.as_str().unwrap())
+                .collect();
+            let outcome = send(&words).await;
+            assert!(
+                outcome.is_ok() || words.len() == 4,
+                "{words:?}: {outcome:?}"
+            );
+        }
+    };
+    apply(&bench).await;
+    // Whether anybody needs a password to be the default user is the operator's.
+    let left = bench.fix("redis");
+    assert_eq!(left.lines().count(), 1, "{left}");
+    assert!(
+        left.starts_with("# left to you: extra    default: "),
+        "{left}"
+    );
+    send(&["ACL", "SETUSER", "default", "off"]).await.unwrap();
+    bench.is_clean("redis");
+
+    let _folder = bench.without("admin");
+    bench.names_the_leftover(
+        "redis",
+        "bulkhead_role_admin",
+        "ACL DELUSER bulkhead_role_admin",
+    );
+    apply(&bench).await;
+    bench.is_clean("redis");
 }

@@ -1,12 +1,19 @@
 //! The example policies decide what their cases say, through the command that users run.
 
-#![allow(clippy::unwrap_used, reason = "what fails in a helper fails its test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "what fails in a helper fails its test"
+)]
 
 use std::path::Path;
 
 use bulkhead::command::Exit;
 use bulkhead::command::policy::{PolicyCommand, run_on};
 use clap::Parser;
+
+#[path = "policies/diff.rs"]
+mod diff;
 
 #[derive(Parser)]
 struct Cli {
@@ -42,7 +49,7 @@ fn every_example_policy_is_valid_and_passes_its_cases() {
         }
         let (outcome, output, errors) = policy(&["check", name], "");
         assert_eq!((outcome, errors.as_str()), (Exit::Done, ""), "{output}");
-        let (outcome, output, errors) = policy(&["test", name], "");
+        let (outcome, output, errors) = policy(&["test", name, "--require-coverage"], "");
         assert_eq!(outcome, Exit::Done, "{output}{errors}");
     }
 }
@@ -296,74 +303,6 @@ fn a_refused_policy_shows_every_fault_with_a_caret() {
     assert_eq!(outcome, Exit::Usage);
 }
 
-/// Two policies that differ in each way.
-const OLD: &str = "version = 1\n[stores.mysql]\ndatabase = 'd'\ntables = ['a', 'b']\n[stores.redis]\nkeys = ['k:*']\n\
-    [rate_limits.l]\nrequests = 1\nper = '1s'\n\
-    [roles.app]\nrate_limit = 'l'\n[[roles.app.grants]]\nstore = 'mysql'\ntables = ['a']\nactions = ['select', 'update']\n\
-    [roles.gone]\n[[roles.gone.grants]]\nstore = 'redis'\nkeys = ['*']\nactions = ['read']\n";
-const NEW: &str = "version = 1\n[stores.mysql]\ndatabase = 'd'\ntables = ['a', 'b', 'c']\nfunctions = ['f']\n[stores.redis]\nkeys = ['k:*']\n\
-    [roles.app]\n[[roles.app.grants]]\nstore = 'mysql'\ntables = ['a', 'c']\nactions = ['select']\ndeny_columns = ['secret']\n\
-    [[roles.app.deny]]\nstore = 'mysql'\ntables = ['b']\n";
-
-#[test]
-fn a_difference_is_told_by_role_object_and_action() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = |name: &str, text: &str| {
-        let path = directory.path().join(name);
-        std::fs::write(&path, text).unwrap();
-        path.to_str().unwrap().to_owned()
-    };
-    let (old, new) = (path("old.toml", OLD), path("new.toml", NEW));
-    let (outcome, output, errors) = policy(&["diff", &old, &old], "");
-    assert_eq!((outcome, errors.as_str()), (Exit::Done, ""), "{output}");
-    let (outcome, output, _) = policy(&["diff", &old, &new], "");
-    assert_eq!(outcome, Exit::No);
-    for expected in [
-        "  + mysql c: lives here\n",
-        "  + mysql f: may be called\n",
-        "  + mysql c: select\n",
-        "  - mysql a: update\n",
-        "  ~ mysql a: select of every column but secret, before every column\n",
-        "  ~ rate limit: no rate limit, before 1 requests in 1000 ms",
-        "  ~ mysql b: now: deny select insert update delete ddl\n",
-        "role gone\n",
-        "  - the role itself: removed\n",
-        "  - redis k:*: read\n",
-    ] {
-        assert!(output.contains(expected), "{expected} is not in {output}");
-    }
-    let lines = concat!(
-        r#"{"role":"app","store":"mysql","touches":[{"action":"update","name":"a"}],"decision":"allow","policy":"d"}"#,
-        "\n",
-        r#"{"role":"app","store":"mysql","touches":[{"action":"select","name":"a"}],"decision":"allow","policy":"d"}"#,
-        "\n",
-        r#"{"role":"app","store":"mysql","touches":[{"action":"update","name":"a"}],"decision":"allow","policy":"d"}"#,
-        "\n",
-        r#"{"role":"app","store":"mysql","touches":[{"action":"select","name":"c"}],"decision":"policy.unknown_object","policy":"d"}"#,
-        "\n",
-    );
-    let recorded = path("requests.jsonl", lines);
-    let (outcome, output, _) = policy(&["diff", &old, &new, "--replay", &recorded], "");
-    assert_eq!(outcome, Exit::No);
-    for expected in [
-        "- 2 recorded: role app in mysql, update:a: allow before, policy.denied after\n",
-        "+ 1 recorded: role app in mysql, select:c: policy.unknown_object before, allow after\n",
-    ] {
-        assert!(output.contains(expected), "{expected} is not in {output}");
-    }
-    let (_, output, _) = policy(
-        &[
-            "diff", &old, &new, "--replay", &recorded, "--format", "json",
-        ],
-        "",
-    );
-    let answer: serde_json::Value = serde_json::from_str(&output).unwrap();
-    assert_eq!(answer["requests"].as_array().unwrap().len(), 2, "{answer}");
-    let (outcome, _, errors) = policy(&["diff", &old, &new, "--replay", &old], "");
-    assert_eq!(outcome, Exit::Usage);
-    assert!(errors.contains("old.toml:1: "), "{errors}");
-}
-
 #[test]
 fn an_unknown_role_is_told_the_roles() {
     let (outcome, output, _) = policy(
@@ -383,7 +322,7 @@ fn an_unknown_role_is_told_the_roles() {
 fn grants_without_a_case_are_named() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("p.toml");
-    std::fs::write(&path, OLD).unwrap();
+    std::fs::write(&path, diff::OLD).unwrap();
     let case =
         "[[case]]\nrole = 'app'\nstore = 'mysql'\nrequest = 'SELECT 1 FROM a'\nexpect = 'allow'\n";
     std::fs::write(directory.path().join("p.test.toml"), case).unwrap();
@@ -395,6 +334,101 @@ fn grants_without_a_case_are_named() {
         "1 passed, 0 failed; 1 of 3 grants of an action are exercised\n",
     ] {
         assert!(output.contains(expected), "{expected} is not in {output}");
+    }
+    let path = path.to_str().unwrap();
+    let (outcome, ..) = policy(&["test", path, "--require-coverage"], "");
+    assert_eq!(outcome, Exit::No);
+
+    let denied = format!(
+        "{}\n[[roles.app.deny]]\nstore = 'mysql'\ntables = ['b']\n",
+        diff::OLD
+    );
+    std::fs::write(path, denied).unwrap();
+    let (_, output, _) = policy(&["test", path], "");
+    assert!(
+        output.contains("no case is refused by ") && output.contains(", 0 of 1 deny rules"),
+        "{output}"
+    );
+    let case = format!(
+        "{case}{}",
+        case.replace("1 FROM a", "1 FROM b")
+            .replace("'allow'", "'deny'")
+    );
+    std::fs::write(directory.path().join("p.test.toml"), case).unwrap();
+    let (_, output, _) = policy(&["test", path], "");
+    assert!(output.contains(", 1 of 1 deny rules\n"), "{output}");
+    let (_, output, _) = policy(&["test", path, "--format", "json"], "");
+    let report: serde_json::Value = serde_json::from_str(&output).unwrap();
+    assert_eq!(report["uncovered"][0]["role"], "app");
+}
+
+#[test]
+fn both_policies_of_a_difference_tell_their_faults() {
+    let directory = tempfile::tempdir().unwrap();
+    let [one, two] = ["one.toml", "two.toml"].map(|name| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, "versin = 1\n").unwrap();
+        path.display().to_string()
+    });
+    let (outcome, _, errors) = policy(&["diff", &one, &two], "");
+    assert_eq!(outcome, Exit::Usage);
+    assert!(
+        errors.contains("one.toml:1:1]") && errors.contains("two.toml:1:1]"),
+        "{errors}"
+    );
+}
+
+#[test]
+fn explain_tells_rules_times_and_names_nearby() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("p.toml");
+    let text = "version = 1\nmask_salt = 'pepper'\n[stores.mysql]\ndatabase = 'd'\ntables = ['users', 'posts']\n\
+        [roles.r]\ntimeout_ms = 70\n[[roles.r.grants]]\nstore = 'mysql'\ntables = ['users']\nactions = ['select']\n\
+        mask_columns = { email = 'hash' }\nrows = 'id = :caller.user_id'\nmax_rows = 9\n\
+        [[roles.r.grants]]\nstore = 'mysql'\ntables = ['posts']\nactions = ['select']\nhours = 'mon 08:00-10:00 UTC'\n\
+        [[roles.r.deny]]\nstore = 'mysql'\ntables = ['users']\nactions = ['delete']\n";
+    std::fs::write(&path, text).unwrap();
+    let path = path.to_str().unwrap();
+    let tuesday = "2026-01-06T09:00:00Z";
+    for (sql, expected) in [
+        (
+            "SELECT email FROM users",
+            &[
+                "allow: role `r`",
+                "\nrules\n  users, from ",
+                "    mask_columns = { email = \"hash\" }\n    max_rows = 9\n    rows = \"id = :caller.user_id\"\n",
+                "\nbounds of the request\n  max_rows = 9\n  timeout_ms = 70\n",
+            ][..],
+        ),
+        (
+            "SELECT 1 FROM posts",
+            &["not granted now, but mon 08:00-10:00 UTC at ", "p.toml:15"],
+        ),
+        (
+            "DELETE FROM users",
+            &["denied at ", "p.toml:20, whatever else is granted"],
+        ),
+        (
+            "SELECT 1 FROM user",
+            &["lives nowhere; did you mean `users`?"],
+        ),
+        (
+            "SELECT f() FROM users",
+            &["would have to be granted\n  [stores.mysql]\n  functions = [\"f\"]\n"],
+        ),
+    ] {
+        let arguments = [
+            "explain", "--policy", path, "--role", "r", "--store", "mysql", "--at", tuesday, sql,
+        ];
+        let (_, output, errors) = policy(&arguments, "");
+        for expected in expected {
+            assert!(
+                output.contains(expected),
+                "{sql}: {expected} is not in\n{output}{errors}"
+            );
+        }
+        let (_, json, _) = policy(&[&arguments[..], &["--format", "json"]].concat(), "");
+        assert!(!(output + &json).contains("pepper"));
     }
 }
 

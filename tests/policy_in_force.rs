@@ -195,8 +195,49 @@ async fn a_store_is_held_back_until_its_grants_are_the_policys() {
             })
     })
     .await;
-    let url = format!("{}/readyz", sidecar.http);
-    assert_eq!(send(Method::GET, &url, &[], None).await.status, 503);
+    for path in ["readyz", "health"] {
+        let url = format!("{}/{path}", sidecar.http);
+        assert_eq!(
+            send(Method::GET, &url, &[], None).await.status,
+            503,
+            "{path}"
+        );
+    }
+    assert_eq!(health(&sidecar).await["status"], "degraded");
+    let warned = Sidecar::start(&dev, |config| {
+        config["policy"]
+            .as_table_mut()
+            .unwrap()
+            .insert("native_grants".into(), "warn".into());
+    });
+    warned.ready().await;
+    eventually("the warning shows, and nothing is held back", || async {
+        let url = format!("{}/health", warned.http);
+        let reply = send(Method::GET, &url, &[], None).await;
+        let told = reply.body["warnings"].as_array().map(Vec::len);
+        (reply.status, told) == (200, Some(4)) && reply.body["status"] == "warning"
+    })
+    .await;
+    let metric = |text: &str, series: &str| {
+        let value = text.lines().find_map(|line| line.strip_prefix(series));
+        value.and_then(|value| value.trim().parse::<f64>().ok())
+    };
+    for (of, held_back) in [(&sidecar, 1.0), (&warned, 0.0)] {
+        let metrics = send(Method::GET, &format!("{}/metrics", of.admin), &[], None).await;
+        for (name, is_right) in [
+            (
+                "bulkhead_native_grants_differences",
+                &(|n| n > 0.0) as &dyn Fn(f64) -> bool,
+            ),
+            ("bulkhead_native_grants_known", &|n| n == 1.0),
+            ("bulkhead_store_held_back", &|n| n == held_back),
+        ] {
+            let series = format!("{name}{{database=\"mysql\"}}");
+            let value = metric(&metrics.text, &series);
+            assert!(value.is_some_and(is_right), "{series} {value:?}");
+        }
+    }
+    drop(warned);
     let select = json!({"sql": "SELECT email FROM users"});
     let reply = sidecar.post(&dev.app, "/v1/mysql/query", &select).await;
     assert_eq!(
@@ -214,6 +255,10 @@ async fn a_store_is_held_back_until_its_grants_are_the_policys() {
 
     apply(&dev).await;
     sidecar.ready().await;
+    eventually("health follows", || async {
+        health(&sidecar).await["status"] == "ok"
+    })
+    .await;
     for (path, body) in [
         (
             "/v1/mysql/query",
@@ -243,13 +288,15 @@ async fn a_store_is_held_back_until_its_grants_are_the_policys() {
         let reply = sidecar.post(&dev.app, path, &body).await;
         assert_eq!(reply.status, 200, "{path}: {}", reply.text);
     }
-    let shared = send(Method::GET, &format!("{}/health", sidecar.http), &[], None)
-        .await
-        .body;
-    assert_eq!(
-        shared["rate_limit"], "shared",
-        "the limiter's script runs under these grants: {shared}"
-    );
+    let health = async || {
+        let url = format!("{}/health", sidecar.http);
+        send(Method::GET, &url, &[], None).await.body
+    };
+    eventually("the limiter's script runs under these grants", || async {
+        health().await["rate_limit"] == "shared"
+    })
+    .await;
+    let shared = health().await;
     assert_eq!(shared["redis"]["native_grants"], "clean", "{shared}");
 }
 
@@ -320,7 +367,7 @@ async fn apply(dev: &Dev) {
     let mut settings = config.stores.redis.clone().unwrap();
     settings.url = dev.store_url("redis").into();
     (settings.user, settings.password) = (None, None);
-    let client = bulkhead::execute::redis::link::client(&settings).unwrap();
+    let client = bulkhead::execute::redis::driver(&settings).unwrap();
     let mut conn = client.get_multiplexed_async_connection().await.unwrap();
     for command in printed("redis", "bulkhead_app").as_array().unwrap() {
         let words: Vec<&str> = command

@@ -33,7 +33,7 @@ pub async fn handle(gate: Arc<Gate>, request: Request<Incoming>) -> Reply {
     }
 }
 
-/// Every configured store and the policy in force; 503 unless all stores are up.
+/// Every configured store and the policy in force; 503 unless all stores are up and none is held back.
 pub fn health(gate: &Gate) -> Reply {
     let mut report = gate.health.report();
     let policy = gate.policy.load();
@@ -42,7 +42,9 @@ pub fn health(gate: &Gate) -> Reply {
         in_force.insert("refused".into(), json!({"faults_at": rejected.places}));
     }
     report.insert("policy".into(), in_force);
-    report.insert("rate_limit".into(), gate.limiter.mode().as_str().into());
+    let modes = gate.limiter.modes(&policy);
+    let modes: Vec<_> = modes.iter().map(|mode| mode.as_str()).collect();
+    report.insert("rate_limit".into(), modes.join(", ").into());
     let status = if gate.health.is_healthy() {
         StatusCode::OK
     } else {
@@ -76,7 +78,13 @@ fn metrics(gate: &Gate) -> Reply {
             let open = gate.stores.transactions_open(store);
             gate.metrics.set_transactions(store, open);
         }
+        if let Some(grants) = gate.health.grants(store) {
+            let held_back = gate.health.is_held_back(store);
+            gate.metrics.set_grants(store, grants, held_back);
+        }
     }
+    let modes = gate.limiter.modes(&gate.policy.load());
+    gate.metrics.limiter.set_modes(&modes);
     match gate.metrics.render() {
         Ok(text) => respond::typed(StatusCode::OK, METRICS_TYPE, text.into_bytes()),
         Err(error) => {

@@ -256,15 +256,6 @@ fn mongodb_ask(command: &str, database: Option<String>) -> Result<Ask, Problem> 
     Ok(Ask::Mongodb { document, database })
 }
 
-/// A Redis argument: text, a number, or `{"$base64": "…"}` for any bytes.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Argument {
-    Text(String),
-    Number(serde_json::Number),
-    Bytes(Base64),
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Base64 {
@@ -274,21 +265,23 @@ struct Base64 {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RedisCommandBody {
-    command: Vec<Argument>,
+struct RedisCommandBody<'b> {
+    #[serde(borrow)]
+    command: Vec<&'b RawValue>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RedisPipelineBody {
-    commands: Vec<Vec<Argument>>,
+struct RedisPipelineBody<'b> {
+    #[serde(borrow)]
+    commands: Vec<Vec<&'b RawValue>>,
     #[serde(default)]
     atomic: bool,
 }
 
 /// `POST /v1/redis/command`.
 pub fn redis_command(body: &[u8]) -> Result<Ask, Problem> {
-    let body: RedisCommandBody = members(body)?;
+    let body: RedisCommandBody<'_> = members(body)?;
     Ok(Ask::Redis {
         commands: vec![arguments(body.command)?],
         atomic: false,
@@ -297,7 +290,7 @@ pub fn redis_command(body: &[u8]) -> Result<Ask, Problem> {
 
 /// `POST /v1/redis/pipeline`.
 pub fn redis_pipeline(body: &[u8]) -> Result<Ask, Problem> {
-    let body: RedisPipelineBody = members(body)?;
+    let body: RedisPipelineBody<'_> = members(body)?;
     if body.commands.is_empty() {
         return Err(invalid("`commands` is empty: send at least one command"));
     }
@@ -311,22 +304,36 @@ pub fn redis_pipeline(body: &[u8]) -> Result<Ask, Problem> {
     })
 }
 
-fn arguments(arguments: Vec<Argument>) -> Result<Vec<Vec<u8>>, Problem> {
+fn arguments(arguments: Vec<&RawValue>) -> Result<Vec<Vec<u8>>, Problem> {
     if arguments.is_empty() {
         return Err(invalid(
             "a command is empty: send its name and arguments, as [\"GET\", \"cache:x\"]",
         ));
     }
-    arguments
-        .into_iter()
-        .map(|argument| match argument {
-            Argument::Text(text) => Ok(text.into_bytes()),
-            Argument::Number(number) => Ok(number.to_string().into_bytes()),
-            Argument::Bytes(Base64 { base64 }) => STANDARD
-                .decode(&base64)
-                .map_err(|error| invalid(format!("`$base64` is not base64: {error}"))),
-        })
-        .collect()
+    arguments.into_iter().map(argument).collect()
+}
+
+/// A Redis argument: text, a number as it is written, or `{"$base64": "…"}` for any bytes.
+fn argument(argument: &RawValue) -> Result<Vec<u8>, Problem> {
+    let text = argument.get();
+    let refused = |cause: &dyn std::fmt::Display| {
+        invalid(format!(
+            "a Redis argument is text, a number or {{\"$base64\": \"…\"}}: {cause}"
+        ))
+    };
+    match text.as_bytes().first() {
+        Some(b'"') => serde_json::from_str::<String>(text)
+            .map(String::into_bytes)
+            .map_err(|error| refused(&error)),
+        Some(b'-' | b'0'..=b'9') => Ok(text.as_bytes().to_vec()),
+        Some(b'{') => {
+            let bytes: Base64 = serde_json::from_str(text).map_err(|error| refused(&error))?;
+            STANDARD
+                .decode(&bytes.base64)
+                .map_err(|error| invalid(format!("`$base64` is not base64: {error}")))
+        }
+        _ => Err(refused(&"this is a list, `true`, `false` or `null`")),
+    }
 }
 
 #[derive(Deserialize)]
@@ -409,6 +416,32 @@ mod tests {
             explain(br#"{"store":"oracle","request":"x"}"#),
             "`oracle` is not a store",
         );
+    }
+
+    #[test]
+    fn redis_numbers_are_their_text_and_lists_are_refused() {
+        for number in [
+            "12345678901234567890.10",
+            "18446744073709551616",
+            "1.50",
+            "1e5",
+            "-0",
+            "1e400",
+        ] {
+            let body = format!(r#"{{"command":["SET","k",{number}]}}"#);
+            let Ask::Redis { commands, .. } = redis_command(body.as_bytes()).unwrap() else {
+                panic!("not redis");
+            };
+            assert_eq!(commands[0][2], number.as_bytes());
+        }
+        for argument in ["[\"YWJj\"]", "true", "null"] {
+            let body = format!(r#"{{"command":["SET","k",{argument}]}}"#);
+            let problem = redis_command(body.as_bytes()).err().unwrap();
+            assert!(
+                problem.detail.contains("a Redis argument is text"),
+                "{problem:?}"
+            );
+        }
     }
 
     #[test]

@@ -7,6 +7,8 @@ use flate2::write::{GzDecoder, GzEncoder};
 use hyper::HeaderMap;
 use hyper::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderValue};
 
+use zstd::stream::raw::{self, DParameter, InBuffer, Operation as _, OutBuffer};
+
 use crate::memory::Part;
 
 /// Shorter replies are not worth packing.
@@ -17,6 +19,9 @@ const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 const ZSTD_WINDOW_LOG: u32 = 20;
 
 const ZSTD_LEVEL: i32 = 1;
+
+/// Bytes that are unpacked at once.
+const ZSTD_CHUNK_BYTES: usize = 32 * 1024;
 
 /// How a body is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,7 +185,43 @@ impl Write for Bounded {
 pub enum Receiver {
     Plain(Bounded),
     Gzip(Box<GzDecoder<Bounded>>),
-    Zstd(Box<zstd::stream::write::Decoder<'static, Bounded>>),
+    Zstd(Box<ZstdFrames>),
+}
+
+/// Unpacks zstd. The library's own writer does not tell a frame that is cut from a whole one.
+pub struct ZstdFrames {
+    decoder: raw::Decoder<'static>,
+    bounded: Bounded,
+    chunk: Box<[u8]>,
+    /// Whether what has come so far ends with a frame.
+    is_whole: bool,
+}
+
+impl ZstdFrames {
+    fn new(bounded: Bounded) -> io::Result<Self> {
+        let mut decoder = raw::Decoder::new()?;
+        decoder.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG_MAX))?;
+        Ok(Self {
+            decoder,
+            bounded,
+            chunk: vec![0; ZSTD_CHUNK_BYTES].into_boxed_slice(),
+            is_whole: false,
+        })
+    }
+
+    fn take(&mut self, packed: &[u8]) -> io::Result<()> {
+        let mut input = InBuffer::around(packed);
+        let mut is_full = false;
+        // Frames may follow one another (RFC 8878, section 3.1).
+        while input.pos() < packed.len() || (is_full && !self.is_whole) {
+            let mut output = OutBuffer::around(&mut *self.chunk);
+            self.is_whole = self.decoder.run(&mut input, &mut output)? == 0;
+            let unpacked = output.as_slice();
+            is_full = unpacked.len() == ZSTD_CHUNK_BYTES;
+            self.bounded.write_all(unpacked)?;
+        }
+        Ok(())
+    }
 }
 
 impl Receiver {
@@ -208,12 +249,8 @@ impl Receiver {
             }
             Some(Coding::Gzip) => Ok(Self::Gzip(Box::new(GzDecoder::new(bounded)))),
             Some(Coding::Zstd) => {
-                let mut decoder =
-                    zstd::stream::write::Decoder::new(bounded).map_err(|_| Refused::Memory)?;
-                decoder
-                    .window_log_max(ZSTD_WINDOW_LOG_MAX)
-                    .map_err(|_| Refused::Malformed)?;
-                Ok(Self::Zstd(Box::new(decoder)))
+                let frames = ZstdFrames::new(bounded).map_err(|_| Refused::Memory)?;
+                Ok(Self::Zstd(Box::new(frames)))
             }
         }
     }
@@ -222,7 +259,7 @@ impl Receiver {
         let written = match self {
             Self::Plain(bounded) => bounded.write_all(frame),
             Self::Gzip(decoder) => decoder.write_all(frame),
-            Self::Zstd(decoder) => decoder.write_all(frame),
+            Self::Zstd(frames) => frames.take(frame),
         };
         written.map_err(|_| self.refused())
     }
@@ -231,7 +268,7 @@ impl Receiver {
         let bounded = match self {
             Self::Plain(bounded) => bounded,
             Self::Gzip(decoder) => decoder.get_ref(),
-            Self::Zstd(decoder) => decoder.get_ref(),
+            Self::Zstd(frames) => &frames.bounded,
         };
         bounded.refused.unwrap_or(Refused::Malformed)
     }
@@ -241,7 +278,8 @@ impl Receiver {
         let flushed = match &mut self {
             Self::Plain(_) => Ok(()),
             Self::Gzip(decoder) => decoder.try_finish(),
-            Self::Zstd(decoder) => decoder.flush(),
+            Self::Zstd(frames) if frames.is_whole => Ok(()),
+            Self::Zstd(_) => Err(io::ErrorKind::UnexpectedEof.into()),
         };
         if flushed.is_err() {
             return Err(self.refused());
@@ -249,7 +287,7 @@ impl Receiver {
         let bounded = match self {
             Self::Plain(bounded) => bounded,
             Self::Gzip(decoder) => decoder.finish().map_err(|_| Refused::Malformed)?,
-            Self::Zstd(decoder) => decoder.into_inner(),
+            Self::Zstd(frames) => frames.bounded,
         };
         Ok((bounded.bytes, bounded.part))
     }
@@ -337,10 +375,7 @@ mod tests {
                     decoder.flush().unwrap();
                     decoder.get_ref().bytes.clone()
                 }
-                Receiver::Zstd(decoder) => {
-                    decoder.flush().unwrap();
-                    decoder.get_ref().bytes.clone()
-                }
+                Receiver::Zstd(frames) => frames.bounded.bytes.clone(),
                 Receiver::Plain(bounded) => bounded.bytes.clone(),
             };
             assert_eq!(seen, b"[1]\n", "{coding:?}");
@@ -371,9 +406,19 @@ mod tests {
             let refused = unpack(Some(coding), junk, 1 << 20, 1 << 20);
             assert_eq!(refused, Err(Refused::Malformed), "{coding:?}");
         }
-        let packed = pack(Coding::Gzip, b"{\"sql\":\"SELECT 1\"}");
-        let cut = packed.len() - 4;
-        let refused = unpack(Some(Coding::Gzip), &packed[..cut], 1 << 20, 1 << 20);
-        assert_eq!(refused, Err(Refused::Malformed));
+        // Whatever is cut off, and whatever stands behind the end.
+        for coding in [Coding::Gzip, Coding::Zstd] {
+            let packed = pack(coding, b"{\"sql\":\"SELECT 1\"}");
+            for length in 0..packed.len() {
+                let cut = packed.get(..length).unwrap();
+                let refused = unpack(Some(coding), cut, 1 << 20, 1 << 20);
+                assert_eq!(refused, Err(Refused::Malformed), "{coding:?} {length}");
+            }
+            for behind in [b"x".as_slice(), b"\0", junk] {
+                let more = [packed.as_slice(), behind].concat();
+                let refused = unpack(Some(coding), &more, 1 << 20, 1 << 20);
+                assert_eq!(refused, Err(Refused::Malformed), "{coding:?} {behind:?}");
+            }
+        }
     }
 }

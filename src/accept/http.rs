@@ -1,7 +1,7 @@
 //! The HTTP front door: requests of DESIGN §3 in, the gate's answers out.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
 use hyper::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
@@ -9,22 +9,26 @@ use hyper::{Request, StatusCode};
 use serde_json::json;
 
 use super::admin;
-use super::body::{self, Bounds, invalid};
+use super::body::{self, Bounds, RowsWanted, invalid};
 use super::coding::{Coding, quality};
+use super::host;
 use super::respond::{self, Reply};
 use super::routes::{self, Route};
 use super::stream::{self, Streaming};
+use crate::authenticate::Peer;
+use crate::config::Server;
 use crate::decide::{Grant, Role};
 use crate::error::{Code, Problem};
 use crate::execute::redis::RedisReply;
 use crate::execute::stores::Answer;
-use crate::gate::{self, Ask, Gate};
+use crate::gate::{self, Ask, Gate, aside};
 use crate::limit::Quota;
 use crate::memory::Exhausted;
 use crate::operation::Store;
-use crate::reply::NoRows;
+use crate::reply::{NoRows, RowSink};
+use crate::transaction::TransactionId;
 use crate::wire;
-use crate::wire::extended_json::{Form as JsonForm, print_extended_json};
+use crate::wire::extended_json::{Form as JsonForm, write_extended_json};
 use crate::wire::json_rows::{Form, JsonRows, NumberForm, RowForm};
 use crate::wire::ndjson;
 use crate::wire::redis_json;
@@ -52,6 +56,7 @@ pub struct Door {
 /// What the caller's headers say, kept while the body is read.
 pub(super) struct Head {
     pub(super) request_id: String,
+    peer: Arc<Peer>,
     traceparent: Option<HeaderValue>,
     key: Option<String>,
     /// Why it cannot be said which key was meant: something on the way may have judged by another.
@@ -59,16 +64,24 @@ pub(super) struct Head {
 }
 
 impl Door {
+    /// Takes over what bounds each request, as the configuration has it now.
+    pub fn bound(&mut self, server: &Server) {
+        self.body.bytes_max = server.body_bytes_max;
+        self.rows_max = server.rows_max;
+        self.reply_bytes_max = server.reply_bytes_max;
+    }
+
     /// Answers one HTTP request; every failure is a problem+json reply.
-    pub async fn handle(self, request: Request<Incoming>) -> Reply {
-        let head = Head::read(request.headers());
+    pub async fn handle(self, peer: Arc<Peer>, request: Request<Incoming>) -> Reply {
+        let head = Head::read(peer, request.headers());
         let (id, traceparent) = (head.request_id.clone(), head.traceparent.clone());
         let accepted = Coding::accepted(request.headers());
         let send_timeout = self.send_timeout;
         let mut quota = None;
+        let doubtful = host::doubtful(&request);
         let reply = match (
             routes::find(request.method(), request.uri().path()),
-            head.ambiguous,
+            head.ambiguous.or(doubtful),
         ) {
             (Ok(route), None) => self.route(route, request, head, &mut quota).await,
             (Err(problem), _) => Err(problem),
@@ -76,6 +89,9 @@ impl Door {
         };
         let mut reply = reply.unwrap_or_else(|problem| respond::problem(&problem, &id));
         respond::pack(&mut reply, accepted);
+        if doubtful.is_some() {
+            host::close(&mut reply);
+        }
         reply.body_mut().watch(send_timeout);
         respond::finish(reply, &id, traceparent, quota.as_ref())
     }
@@ -91,7 +107,7 @@ impl Door {
             Route::Query(_) | Route::MongodbCommand if wants_stream(request.headers()) => {
                 Box::pin(self.stream(head, route, request, quota)).await
             }
-            Route::Query(store) => self.query(&head, store, request, quota).await,
+            Route::Query(store) => self.query(&head, store, None, request, quota).await,
             Route::Batch(store) => Box::pin(self.batch(&head, store, request, quota)).await,
             Route::Transactions(store) => Box::pin(self.begin(&head, store, request, quota)).await,
             Route::Transaction(going) => Box::pin(self.go_on(&head, going, request, quota)).await,
@@ -99,37 +115,56 @@ impl Door {
             Route::RedisCommand => self.redis_command(&head, request, quota).await,
             Route::RedisPipeline => self.redis_pipeline(&head, request, quota).await,
             Route::Explain => self.explain(&head, request).await,
-            Route::Whoami => self.whoami(&head).await,
+            Route::Whoami => self.whoami(&head, quota).await,
             Route::Health => Ok(admin::health(&self.gate)),
             Route::Livez => Ok(admin::livez()),
             Route::Readyz => Ok(admin::readyz(&self.gate)),
         }
     }
 
-    async fn query(
+    /// Reads the rest of a request, once its caller is known, and gives the gate's answer. What the body holds of the
+    /// memory for all it holds until then.
+    pub(super) async fn ask<S: RowSink>(
         &self,
-        head: &Head,
+        asked: &gate::Request<'_>,
         store: Store,
         request: Request<Incoming>,
         quota: &mut Option<Quota>,
-    ) -> Result<Reply, Problem> {
+        parse: impl FnOnce(&[u8]) -> Result<(Ask, S), Problem>,
+    ) -> Result<(Answer, S), Problem> {
         let mut held = None;
         let receive = async {
             let received = body::read(request, &self.body).await?;
-            let (ask, wanted) = received.parse(|bytes| body::query(bytes, store))?;
+            let parsed = received.parse(parse)?;
             held = Some(received.part);
-            let rows = JsonRows::new(Form {
-                rows: wanted.rows.unwrap_or_default(),
-                numbers: wanted.numbers,
-                rows_max: wanted.rows_max.unwrap_or(self.rows_max).min(self.rows_max),
-                bytes_max: self.reply_bytes_max,
-            });
+            Ok(parsed)
+        };
+        let (answer, taken) = self.gate.answer(asked, store, receive).await;
+        *quota = taken;
+        answer
+    }
+
+    /// A statement on its own, or in a transaction that its caller holds open.
+    pub(super) async fn query(
+        &self,
+        head: &Head,
+        store: Store,
+        within: Option<TransactionId>,
+        request: Request<Incoming>,
+        quota: &mut Option<Quota>,
+    ) -> Result<Reply, Problem> {
+        let parse = |bytes: &[u8]| {
+            let (ask, wanted) = body::query(bytes, store)?;
+            let rows = JsonRows::new(self.form(wanted));
+            let ask = match within {
+                Some(id) => ask.within(id),
+                None => ask,
+            };
             Ok((ask, rows.within(self.body.memory.part())))
         };
-        let asked = head.as_request("query");
-        let (answer, taken) = self.gate.answer(&asked, store, receive).await;
-        *quota = taken;
-        match answer? {
+        let mut asked = head.as_request("query");
+        asked.transaction = within;
+        match self.ask(&asked, store, request, quota, parse).await? {
             (Answer::Sql(summary), mut rows) => {
                 let part = rows.take_part();
                 let mut reply = respond::json(StatusCode::OK, rows.finish(&summary));
@@ -139,6 +174,15 @@ impl Door {
             (Answer::Transaction(_) | Answer::Mongodb(_) | Answer::Redis(_), _) => {
                 Err(invalid("not a SQL answer"))
             }
+        }
+    }
+
+    pub(super) fn form(&self, wanted: RowsWanted) -> Form {
+        Form {
+            rows: wanted.rows.unwrap_or_default(),
+            numbers: wanted.numbers,
+            rows_max: wanted.rows_max.unwrap_or(self.rows_max).min(self.rows_max),
+            bytes_max: self.reply_bytes_max,
         }
     }
 
@@ -206,22 +250,21 @@ impl Door {
         quota: &mut Option<Quota>,
     ) -> Result<Reply, Problem> {
         let mut form = JsonForm::Relaxed;
-        let mut held = None;
-        let receive = async {
-            let received = body::read(request, &self.body).await?;
-            let (ask, wanted) = received.parse(body::mongodb)?;
+        let parse = |bytes: &[u8]| {
+            let (ask, wanted) = body::mongodb(bytes)?;
             form = wanted;
-            held = Some(received.part);
             Ok((ask, NoRows))
         };
         let asked = head.as_request("command");
-        let (answer, taken) = self.gate.answer(&asked, Store::Mongodb, receive).await;
-        *quota = taken;
-        match answer? {
+        let answer = self.ask(&asked, Store::Mongodb, request, quota, parse);
+        match answer.await? {
             (Answer::Mongodb(document), NoRows) => {
-                let body = print_extended_json(&document, form)
-                    .map_err(|error| invalid(error.to_string()))?;
-                self.bounded(body.into())
+                let mut body = Vec::with_capacity(document.len().saturating_mul(2));
+                aside(document.len(), || {
+                    write_extended_json(&mut body, &document, form)
+                })
+                .map_err(|error| invalid(error.to_string()))?;
+                self.bounded(body)
             }
             (Answer::Sql(_) | Answer::Transaction(_) | Answer::Redis(_), NoRows) => {
                 Err(invalid("not a MongoDB answer"))
@@ -272,16 +315,9 @@ impl Door {
         parse: fn(&[u8]) -> Result<Ask, Problem>,
         quota: &mut Option<Quota>,
     ) -> Result<Vec<RedisReply>, Problem> {
-        let mut held = None;
-        let receive = async {
-            let received = body::read(request, &self.body).await?;
-            let ask = received.parse(parse)?;
-            held = Some(received.part);
-            Ok((ask, NoRows))
-        };
-        let (answer, taken) = self.gate.answer(&asked, Store::Redis, receive).await;
-        *quota = taken;
-        match answer? {
+        let parse = |bytes: &[u8]| Ok((parse(bytes)?, NoRows));
+        let answer = self.ask(&asked, Store::Redis, request, quota, parse);
+        match answer.await? {
             (Answer::Redis(replies), NoRows) => Ok(replies),
             (Answer::Sql(_) | Answer::Transaction(_) | Answer::Mongodb(_), NoRows) => {
                 Err(invalid("not a Redis answer"))
@@ -296,47 +332,25 @@ impl Door {
         };
         let asked = head.as_request("explain");
         let explained = self.gate.explain(&asked, receive).await?;
-        let touches: Vec<_> = explained
-            .classification
-            .iter()
-            .flat_map(|classification| &classification.touches)
-            .map(|touch| json!({"object": touch.object.to_string(), "action": touch.action.as_str()}))
-            .collect();
-        let body = match explained.refused {
-            None => json!({"decision": "allow", "code": null, "touches": touches}),
-            Some(problem) => json!({
-                "decision": "deny",
-                "code": problem.code.as_str(),
-                "touches": touches,
-                "detail": problem.detail,
-                "objects": problem.objects,
-                "lives_in": problem.lives_in.map(Store::as_str),
-            }),
-        };
-        Ok(respond::json(StatusCode::OK, body.to_string().into_bytes()))
+        let body = serde_json::to_vec(&explained).map_err(|error| invalid(error.to_string()))?;
+        Ok(respond::json(StatusCode::OK, body))
     }
 
-    async fn whoami(&self, head: &Head) -> Result<Reply, Problem> {
+    async fn whoami(&self, head: &Head, quota: &mut Option<Quota>) -> Result<Reply, Problem> {
         let caller = self.gate.identify(&head.as_request("whoami")).await?;
-        let policy = self.gate.policy.load();
+        let policy = self.gate.policy.load_full();
         let role = policy.role(&caller.role);
-        let limits = match role.and_then(Role::rate_limit) {
-            Some(limit) => self.gate.limiter.peek(limit, &caller.key_id).await,
-            None => None,
-        };
+        if let Some(role) = role {
+            let left = self.gate.limiter.peek(role, &caller, Instant::now()).await;
+            *quota = (!left.0.is_empty()).then_some(left);
+        }
         let grants = role.map_or(&[][..], Role::grants);
         let body = json!({
             "key_id": caller.key_id,
             "user_id": caller.user_id,
             "role": caller.role,
             "grants": grants.iter().map(grant).collect::<Vec<_>>(),
-            "limits": limits.map(|quota| json!({
-                "policy": quota.name,
-                "limit": quota.limit,
-                "window_s": quota.window_s,
-                "remaining": quota.remaining,
-                "reset_ms": quota.reset_ms,
-            })),
+            "limits": quota.as_ref().map_or_else(|| json!([]), Quota::to_json),
             "policy": {"version": policy.version(), "digest": policy.digest()},
         });
         Ok(respond::json(StatusCode::OK, body.to_string().into_bytes()))
@@ -402,7 +416,7 @@ fn write_redis(out: &mut Vec<u8>, value: &redis::Value, bytes_max: usize) -> Res
 }
 
 impl Head {
-    fn read(headers: &HeaderMap) -> Self {
+    fn read(peer: Arc<Peer>, headers: &HeaderMap) -> Self {
         let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
         let bearer = text(&AUTHORIZATION).and_then(|value| {
             let (scheme, key) = value.split_once(' ')?;
@@ -416,6 +430,7 @@ impl Head {
             .map_or_else(|| uuid::Uuid::now_v7().to_string(), str::to_owned);
         Self {
             request_id,
+            peer,
             traceparent: headers.get(TRACEPARENT).cloned(),
             ambiguous: ambiguous(headers, bearer.is_some()),
             key: bearer.or_else(|| text(&X_API_KEY)).map(str::to_owned),
@@ -425,6 +440,7 @@ impl Head {
     pub(super) fn as_request(&self, action: &'static str) -> gate::Request<'_> {
         gate::Request {
             id: &self.request_id,
+            peer: &self.peer,
             traceparent: self
                 .traceparent
                 .as_ref()
@@ -451,13 +467,14 @@ mod tests {
 
     #[test]
     fn two_keys_are_none() {
+        let peer = Arc::new(Peer::new([127, 0, 0, 1].into(), Vec::new()));
         let check = |sent: &[(HeaderName, &'static str)], ambiguous: bool| {
             let mut headers = HeaderMap::new();
             for (name, value) in sent {
                 headers.append(name, HeaderValue::from_static(value));
             }
             assert_eq!(
-                Head::read(&headers).ambiguous.is_some(),
+                Head::read(Arc::clone(&peer), &headers).ambiguous.is_some(),
                 ambiguous,
                 "{sent:?}"
             );
@@ -475,7 +492,7 @@ mod tests {
     /// A request's future is copied a few times on its way, so what is large and rare in it must be boxed.
     const FUTURE_BYTES_MAX: usize = 16 * 1024;
 
-    fn size_of_future<A, B, F: Future>(_: impl Fn(A, B) -> F) -> usize {
+    fn size_of_future<A, B, C, F: Future>(_: impl Fn(A, B, C) -> F) -> usize {
         size_of::<F>()
     }
 

@@ -1,26 +1,28 @@
-//! Accepts connections, within a cap, and serves HTTP/1.1 and HTTP/2 on each until drained.
+//! Accepts connections, within a cap, and serves HTTP/1.1 and HTTP/2 on each until the listener's life ends.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::{Body, Bytes, Incoming};
-use hyper::service::service_fn;
 use hyper::{Request, Response};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
-use tokio_rustls::TlsAcceptor;
+use socket2::{SockFilter, SockRef};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::watch;
 
-use super::patience::Patient;
-
-/// How long a client may take over its TLS handshake.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+use super::caps::Caps;
+use super::connection::Connection;
+use super::phase::{Phase, Phases};
+use super::tls::Certificate;
+use crate::authenticate::Peer;
 
 /// Pause after `accept` failed (too many open files), so that the loop does not spin.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+
+/// Connections that the kernel keeps until they are accepted.
+const BACKLOG: u32 = 1024;
 
 /// Bytes of a request's head.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -28,35 +30,47 @@ const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Requests under way on one HTTP/2 connection.
 const STREAMS_MAX: u32 = 128;
 
-/// Tells every listener that no more connections are to be accepted.
-pub type Shutdown = watch::Receiver<bool>;
+/// How long handshakes that have begun may take to end before a shared port's listener closes. Less than the second
+/// after which clients send anew the first segments that were dropped meanwhile.
+const SETTLE_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// What bounds a listener's connections.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     pub connections_max: usize,
+    /// Connections from one address.
+    pub connections_per_peer_max: usize,
     /// How long a client may take to send a request's head or body.
     pub receive_timeout: Duration,
     /// How long a client may take nothing of what is sent to it.
     pub send_timeout: Duration,
 }
 
-/// A bound socket and what it takes to serve it.
-pub struct Listener {
-    socket: TcpListener,
-    tls: Option<TlsAcceptor>,
+/// A socket that has its port but takes no connection yet.
+pub struct Bound {
+    socket: TcpSocket,
+    tls: Option<Arc<Certificate>>,
     limits: Limits,
 }
 
-impl Listener {
-    /// Binds `address`. Port 0 takes a free one.
-    pub async fn bind(
+impl Bound {
+    /// Binds `address`. Port 0 takes a free one. With `reuse_port`, others of this user may bind it, too.
+    pub fn bind(
         address: SocketAddr,
-        tls: Option<TlsAcceptor>,
+        reuse_port: bool,
+        tls: Option<Arc<Certificate>>,
         limits: Limits,
     ) -> std::io::Result<Self> {
+        let socket = if address.is_ipv4() {
+            TcpSocket::new_v4()?
+        } else {
+            TcpSocket::new_v6()?
+        };
+        socket.set_reuseaddr(true)?;
+        socket.set_reuseport(reuse_port)?;
+        socket.bind(address)?;
         Ok(Self {
-            socket: TcpListener::bind(address).await?,
+            socket,
             tls,
             limits,
         })
@@ -66,70 +80,116 @@ impl Listener {
         self.socket.local_addr()
     }
 
-    /// Serves until `shutdown`, then waits for the requests in flight. Returns whether all of them ended
-    /// within `grace`. Must not be cancelled before it returns, or requests in flight are cut.
-    pub async fn serve<H, F, B>(self, handler: H, mut shutdown: Shutdown, grace: Duration) -> bool
+    /// From now on the kernel takes connections; of a shared port's, its part.
+    pub fn listen(self) -> std::io::Result<Listener> {
+        Ok(Listener {
+            socket: self.socket.listen(BACKLOG)?,
+            tls: self.tls,
+            limits: self.limits,
+        })
+    }
+}
+
+/// A listening socket and what it takes to serve it.
+pub struct Listener {
+    socket: TcpListener,
+    tls: Option<Arc<Certificate>>,
+    limits: Limits,
+}
+
+impl Listener {
+    /// Serves until `phases` says to stop; `handler` gets each request and who is at the other end of its connection.
+    /// From [`Phase::Closing`] on it waits for the connections to end, from [`Phase::Stopped`] on for `grace` at most.
+    /// Returns whether all of them ended. Must not be cancelled before it returns, or requests in flight are cut.
+    pub async fn serve<H, F, B>(self, handler: H, mut phases: Phases, grace: Duration) -> bool
     where
-        H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+        H: Fn(Arc<Peer>, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<B>> + Send + 'static,
-        B: Body<Data = Bytes, Error: std::error::Error + Send + Sync> + Send + 'static,
+        B: Body<Data = Bytes, Error: std::error::Error + Send + Sync> + Send + Unpin + 'static,
     {
-        let connections = Arc::new(Semaphore::new(self.limits.connections_max));
-        let graceful = GracefulShutdown::new();
+        // Knows when the last connection has ended.
+        let (open, _) = watch::channel(());
+        self.accept(handler, &open, phases.clone()).await;
+        drop(self.socket);
+        let mut ended = std::pin::pin!(open.closed());
+        tokio::select! {
+            () = ended.as_mut() => return true,
+            _ = phases.wait_for(|phase| *phase >= Phase::Stopped) => {}
+        }
+        tokio::time::timeout(grace, ended).await.is_ok()
+    }
+
+    /// Accepts until the socket may be closed.
+    async fn accept<H, F, B>(&self, handler: H, open: &watch::Sender<()>, phases: Phases)
+    where
+        H: Fn(Arc<Peer>, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Response<B>> + Send + 'static,
+        B: Body<Data = Bytes, Error: std::error::Error + Send + Sync> + Send + Unpin + 'static,
+    {
+        let limits = self.limits;
+        let caps = Caps::new(limits.connections_max, limits.connections_per_peer_max);
         let builder = Arc::new(self.builder());
+        let mut closed = std::pin::pin!(self.may_close(phases.clone()));
         loop {
-            let permit = tokio::select! {
-                permit = Arc::clone(&connections).acquire_owned() => permit,
-                _ = shutdown.wait_for(|stop| *stop) => break,
-            };
             let accepted = tokio::select! {
+                // What stands in the queue is taken before the socket is closed.
+                biased;
                 accepted = self.socket.accept() => accepted,
-                _ = shutdown.wait_for(|stop| *stop) => break,
+                () = closed.as_mut() => return,
             };
-            let Ok((stream, _peer)) = accepted else {
+            let Ok((stream, address)) = accepted else {
                 tokio::time::sleep(ACCEPT_RETRY).await;
                 continue;
             };
-            let (handler, builder, tls) = (handler.clone(), Arc::clone(&builder), self.tls.clone());
-            let watcher = graceful.watcher();
-            let limits = self.limits;
+            let Some(place) = caps.enter(address.ip()) else {
+                caps.refuse(stream, self.tls.is_some());
+                continue;
+            };
+            let connection = self.connection(stream, address, &builder, &phases, handler.clone());
+            let open = open.subscribe();
             tokio::spawn(async move {
-                let _permit = permit;
-                let _ = stream.set_nodelay(true);
-                // A client that says nothing must not hold its place for ever.
-                let mut first = [0];
-                let speaks =
-                    tokio::time::timeout(limits.receive_timeout, stream.peek(&mut first)).await;
-                if !matches!(speaks, Ok(Ok(1..))) {
-                    return;
-                }
-                let stream = Patient::new(stream, limits.send_timeout);
-                let service = service_fn(move |request| {
-                    let reply = handler(request);
-                    async move { Ok::<_, std::convert::Infallible>(reply.await) }
-                });
-                let served = match tls {
-                    None => {
-                        let connection = builder.serve_connection(TokioIo::new(stream), service);
-                        watcher.watch(connection).await
-                    }
-                    Some(tls) => {
-                        let Some(stream) = handshake(tls, stream).await else {
-                            return;
-                        };
-                        let connection = builder.serve_connection(TokioIo::new(stream), service);
-                        watcher.watch(connection).await
-                    }
-                };
-                if let Err(error) = served {
-                    tracing::debug!(%error, "a client connection ended early");
-                }
+                let _held = (place, open);
+                connection.serve().await;
             });
         }
-        drop(self.socket);
-        tokio::time::timeout(grace, graceful.shutdown())
-            .await
-            .is_ok()
+    }
+
+    fn connection<H>(
+        &self,
+        stream: TcpStream,
+        address: SocketAddr,
+        builder: &Arc<Builder<TokioExecutor>>,
+        phases: &Phases,
+        handler: H,
+    ) -> Connection<H> {
+        Connection {
+            stream,
+            address,
+            tls: self.tls.as_ref().map(|certificate| certificate.acceptor()),
+            builder: Arc::clone(builder),
+            limits: self.limits,
+            phases: phases.clone(),
+            handler,
+        }
+    }
+
+    /// Ends when the socket can be closed without a loss, or must be.
+    ///
+    /// The kernel resets connections that wait to be accepted, and handshakes that have begun, when their socket
+    /// closes. So the socket first lets no more handshakes begin: their first segments are dropped in silence, clients
+    /// send them again after a second, and by then they reach another sidecar that listens on the port. Those that
+    /// have begun end meanwhile.
+    async fn may_close(&self, mut phases: Phases) {
+        let _ = phases.wait_for(|phase| *phase >= Phase::Closing).await;
+        if *phases.borrow() == Phase::Closing
+            && let Err(error) = SockRef::from(&self.socket).attach_filter(&NO_SYN)
+        {
+            tracing::warn!(%error, "connections that begin now may be reset");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(SETTLE_TIMEOUT) => {}
+            _ = phases.wait_for(|phase| *phase >= Phase::Stopped) => {}
+        }
     }
 
     fn builder(&self) -> Builder<TokioExecutor> {
@@ -149,19 +209,24 @@ impl Listener {
     }
 }
 
-async fn handshake(
-    tls: TlsAcceptor,
-    stream: Patient<TcpStream>,
-) -> Option<tokio_rustls::server::TlsStream<Patient<TcpStream>>> {
-    match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
-        Ok(Ok(stream)) => Some(stream),
-        Ok(Err(error)) => {
-            tracing::debug!(%error, "a TLS handshake failed");
-            None
-        }
-        Err(_) => {
-            tracing::debug!("a TLS handshake took too long");
-            None
-        }
-    }
-}
+/// A program of the classic Berkeley packet filter, run on each TCP segment for the listening socket: drops one that
+/// has SYN and not ACK among its flags.
+const NO_SYN: [SockFilter; 5] = {
+    const LOAD_BYTE: u16 = 0x30;
+    const AND: u16 = 0x54;
+    const JUMP_IF_EQUAL: u16 = 0x15;
+    const RETURN: u16 = 0x06;
+    const FLAGS_OFFSET: u32 = 13;
+    const SYN: u32 = 0x02;
+    const ACK: u32 = 0x10;
+    [
+        SockFilter::new(LOAD_BYTE, 0, 0, FLAGS_OFFSET),
+        SockFilter::new(AND, 0, 0, SYN | ACK),
+        SockFilter::new(JUMP_IF_EQUAL, 0, 1, SYN),
+        SockFilter::new(RETURN, 0, 0, 0),
+        SockFilter::new(RETURN, 0, 0, u32::MAX),
+    ]
+};
+
+#[cfg(test)]
+mod tests;

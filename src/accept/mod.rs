@@ -2,10 +2,15 @@
 
 pub mod admin;
 pub mod body;
+mod caps;
 mod coding;
+mod conduct;
+mod connection;
+mod host;
 pub mod http;
 pub mod listener;
 mod patience;
+pub mod phase;
 mod reply_body;
 mod respond;
 mod routes;
@@ -13,4 +18,5 @@ mod stream;
 pub mod tls;
 mod transactions;
 
-pub use listener::{Limits, Listener, Shutdown};
+pub use listener::{Bound, Limits, Listener};
+pub use phase::Phase;

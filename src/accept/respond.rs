@@ -81,6 +81,9 @@ pub fn problem_object(problem: &Problem, request_id: &str) -> Map<String, Value>
     if let Some(transaction) = problem.transaction {
         put("transaction", transaction.as_str().into());
     }
+    if problem.outcome_unknown {
+        put("outcome", "unknown".into());
+    }
     body
 }
 
@@ -133,7 +136,8 @@ pub fn finish(
             (RATE_LIMIT, quota.header()),
             (RATE_LIMIT_POLICY, quota.policy_header()),
         ] {
-            if let Ok(value) = HeaderValue::from_str(&text) {
+            // Nothing is known of what is left while Redis is away.
+            if let (Ok(value), false) = (HeaderValue::from_str(&text), text.is_empty()) {
                 headers.insert(name, value);
             }
         }

@@ -23,7 +23,7 @@ use crate::limit::Quota;
 use crate::operation::Store;
 use crate::record::BATCH;
 use crate::reply::{Column, NoRows, RowSink, SinkError, Summary, Value};
-use crate::transaction::{Isolation, Options, TransactionId};
+use crate::transaction::{Isolation, Options};
 use crate::wire::json_rows::{Form, JsonRows};
 
 /// The public members of `batch`'s body.
@@ -71,19 +71,13 @@ impl Door {
         request: Request<Incoming>,
         quota: &mut Option<Quota>,
     ) -> Result<Reply, Problem> {
-        let mut held = None;
-        let receive = async {
-            let received = body::read(request, &self.body).await?;
-            let (ask, wanted) = received.parse(|bytes| batch(bytes, store))?;
-            held = Some(received.part);
+        let parse = |bytes: &[u8]| {
+            let (ask, wanted) = batch(bytes, store)?;
             Ok((ask, BatchRows::new(self.form(wanted))))
         };
         let asked = head.as_request(BATCH);
-        let (answer, taken) = self.gate.answer(&asked, store, receive).await;
-        *quota = taken;
-        match answer? {
+        match self.ask(&asked, store, request, quota, parse).await? {
             (Answer::Transaction(TransactionAnswer::Batch(summaries)), rows) => {
-                drop(held);
                 self.bounded(rows.finish(&summaries))
             }
             (answer, _) => Err(unexpected(&answer)),
@@ -98,14 +92,12 @@ impl Door {
         request: Request<Incoming>,
         quota: &mut Option<Quota>,
     ) -> Result<Reply, Problem> {
-        let receive = async {
-            let options = begin(&body::read(request, &self.body).await?.bytes)?;
+        let parse = |bytes: &[u8]| {
+            let options = begin(bytes)?;
             Ok((Ask::Begin { store, options }, NoRows))
         };
         let asked = head.as_request("begin");
-        let (answer, taken) = self.gate.answer(&asked, store, receive).await;
-        *quota = taken;
-        match answer? {
+        match self.ask(&asked, store, request, quota, parse).await? {
             (Answer::Transaction(TransactionAnswer::Begun(begun)), NoRows) => Ok(created(&begun)),
             (answer, NoRows) => Err(unexpected(&answer)),
         }
@@ -121,88 +113,23 @@ impl Door {
     ) -> Result<Reply, Problem> {
         let Going { store, id, step } = going;
         let (action, commits) = match step {
-            Step::Query => return self.query_within(head, store, id, request, quota).await,
+            Step::Query => return self.query(head, store, Some(id), request, quota).await,
             Step::Commit => ("commit", true),
             Step::RollBack => ("rollback", false),
         };
-        let receive = async {
-            let received = body::read(request, &self.body).await?;
-            let EndBody {} = body::members(&received.bytes)?;
+        let parse = |bytes: &[u8]| {
+            let EndBody {} = body::members(bytes)?;
             Ok((Ask::End { store, id, commits }, NoRows))
         };
         let mut asked = head.as_request(action);
         asked.transaction = Some(id);
-        let (answer, taken) = self.gate.answer(&asked, store, receive).await;
-        *quota = taken;
-        match answer? {
+        match self.ask(&asked, store, request, quota, parse).await? {
             (Answer::Transaction(TransactionAnswer::Committed), NoRows) => Ok(ended("committed")),
             (Answer::Transaction(TransactionAnswer::RolledBack), NoRows) => {
                 Ok(ended("rolled_back"))
             }
             (answer, NoRows) => Err(unexpected(&answer)),
         }
-    }
-
-    async fn query_within(
-        &self,
-        head: &Head,
-        store: Store,
-        id: TransactionId,
-        request: Request<Incoming>,
-        quota: &mut Option<Quota>,
-    ) -> Result<Reply, Problem> {
-        let mut held = None;
-        let receive = async {
-            let received = body::read(request, &self.body).await?;
-            let (ask, wanted) = received.parse(|bytes| body::query(bytes, store))?;
-            held = Some(received.part);
-            let rows = JsonRows::new(self.form(wanted));
-            Ok((within(ask, id), rows.within(self.body.memory.part())))
-        };
-        let mut asked = head.as_request("query");
-        asked.transaction = Some(id);
-        let (answer, taken) = self.gate.answer(&asked, store, receive).await;
-        *quota = taken;
-        match answer? {
-            (Answer::Sql(summary), mut rows) => {
-                drop(held);
-                let part = rows.take_part();
-                let mut reply = respond::json(StatusCode::OK, rows.finish(&summary));
-                reply.body_mut().hold(part);
-                Ok(reply)
-            }
-            (answer, _) => Err(unexpected(&answer)),
-        }
-    }
-
-    fn form(&self, wanted: RowsWanted) -> Form {
-        Form {
-            rows: wanted.rows.unwrap_or_default(),
-            numbers: wanted.numbers,
-            rows_max: wanted.rows_max.unwrap_or(self.rows_max).min(self.rows_max),
-            bytes_max: self.reply_bytes_max,
-        }
-    }
-}
-
-/// A query in an open transaction is asked as any other.
-fn within(ask: Ask, id: TransactionId) -> Ask {
-    match ask {
-        Ask::Sql {
-            store,
-            sql,
-            request,
-        } => Ask::Within {
-            store,
-            id,
-            statement: Statement { sql, request },
-        },
-        other @ (Ask::Batch { .. }
-        | Ask::Within { .. }
-        | Ask::Begin { .. }
-        | Ask::End { .. }
-        | Ask::Mongodb { .. }
-        | Ask::Redis { .. }) => other,
     }
 }
 
@@ -289,6 +216,8 @@ struct BatchRows {
     form: Form,
     /// What is left for results that are still to come, in bytes.
     bytes_left: usize,
+    /// Rows of each result, as the policy says.
+    rows_allowed: u64,
     results: Vec<JsonRows>,
 }
 
@@ -297,6 +226,7 @@ impl BatchRows {
         Self {
             bytes_left: form.bytes_max,
             form,
+            rows_allowed: u64::MAX,
             results: Vec::new(),
         }
     }
@@ -321,7 +251,7 @@ impl BatchRows {
 impl RowSink for BatchRows {
     /// The most restrictive of the statements' bounds holds for each.
     fn limit_rows(&mut self, rows_max: u64) {
-        self.form.rows_max = self.form.rows_max.min(rows_max);
+        self.rows_allowed = self.rows_allowed.min(rows_max);
     }
 
     /// Every statement brings its columns once, so they begin the next result.
@@ -332,6 +262,7 @@ impl RowSink for BatchRows {
             bytes_max: self.bytes_left,
             ..self.form
         });
+        rows.limit_rows(self.rows_allowed);
         rows.columns(columns)?;
         self.results.push(rows);
         Ok(())
@@ -347,6 +278,7 @@ impl RowSink for BatchRows {
             SinkError::BytesMax(_) => SinkError::BytesMax(bytes_max),
             other @ (SinkError::DuplicateColumn(_)
             | SinkError::RowsMax(_)
+            | SinkError::RowsAllowed(_)
             | SinkError::RowBytesMax(_)
             | SinkError::Memory
             | SinkError::Gone

@@ -1,191 +1,303 @@
-//! Looks keys up in PostgreSQL, through a bounded cache that also remembers keys that do not exist.
+//! Keys in memory. No IO and no clock: what was asked, heard and what time it is are handed in.
+//!
+//! While PostgreSQL tells every change, an entry holds until it is told of. While it does not, an entry is looked up
+//! again after [`Settings::ttl`]. A look-up that was under way when something changed is not kept, since it may have
+//! seen the key before that; nor is one that was sent before the one whose answer is kept.
 
-use std::collections::HashSet;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use arc_swap::ArcSwap;
 use quick_cache::sync::Cache;
-use tokio_postgres::types::{ToSql, Type};
 
 use super::key::{Hash, Presented};
-use super::{Error, Principal};
-use crate::system::{STATEMENT_TIMEOUT, System, Unavailable};
+use super::row::{Row, Secret, secret_of};
+use crate::system::changes::{Change, Table};
 
-/// Keys remembered at once, those that do not exist among them.
-const CACHED_KEYS_MAX: usize = 10_000;
+/// Keys that exist, remembered at once.
+pub const KNOWN_MAX: usize = 10_000;
 
-/// How often `last_used_at` is written.
-const LAST_USED_INTERVAL: Duration = Duration::from_secs(10);
+/// Refused presentations, remembered at once, apart from the keys that exist: a flood of them pushes out none of these.
+pub const REFUSED_MAX: usize = 10_000;
 
-const LOOK_UP: &str = "SELECT hashed_key, user_id, role, expires_at, revoked_at IS NOT NULL
-    FROM api_keys WHERE id = $1";
+/// Changes that are remembered by their ids. Beyond them, every key counts as changed.
+const RECENT_MAX: usize = 256;
 
-const NOTE_USE: &str = "UPDATE api_keys SET last_used_at = now() WHERE id = ANY($1)";
+/// Even while every change is told, an entry is looked up again after this.
+pub const LISTENED_MAX: Duration = Duration::from_secs(60);
 
 /// How old an answer may be.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
-    /// After this an entry is looked up again: the bound on a revocation's delay.
+    /// After this an entry is looked up again while changes are not told. Zero: at every request, always.
     pub ttl: Duration,
     /// How long a known key keeps working while PostgreSQL is away.
     pub stale_max: Duration,
 }
 
-/// Knows who is calling.
-pub struct Authenticator {
-    system: Arc<System>,
-    settings: Settings,
-    cache: Cache<String, Arc<Entry>>,
-    used: Mutex<HashSet<String>>,
-}
-
-/// What PostgreSQL said of one id, and when.
-struct Entry {
-    row: Option<Row>,
+/// When a look-up was sent, and what had been heard by then.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked {
     at: Instant,
+    order: u64,
+    /// Zero while changes are not told.
+    session: u64,
+    changes: u64,
+}
+
+/// What PostgreSQL said of a key that exists.
+pub struct Entry {
+    pub row: Row,
+    asked: Asked,
     /// Set by the one caller that looks the key up again; the others go on with this entry meanwhile.
-    refreshing: AtomicBool,
+    pub refreshing: AtomicBool,
+    /// Set once its use is noted, so that most requests note nothing.
+    pub noted: AtomicBool,
 }
 
-struct Row {
-    hash: Option<Hash>,
-    principal: Arc<Principal>,
-    expires_at: Option<Timestamp>,
-    revoked: bool,
+/// What memory says of a presented key.
+pub enum Recall {
+    /// Its secret is this key's.
+    Fresh(Arc<Entry>, Secret),
+    /// It was, and must be looked up again; `usable`: or may serve, if it cannot be.
+    Old {
+        entry: Arc<Entry>,
+        secret: Secret,
+        usable: bool,
+    },
+    /// It was refused, and nothing has changed since.
+    Refused,
+    Unknown,
 }
 
-impl Authenticator {
-    pub fn new(system: Arc<System>, settings: Settings) -> Self {
+/// A refused presentation: another secret of the same id is another one, as is the same secret of another id.
+#[derive(PartialEq, Eq, Hash, Clone)]
+struct Presentation {
+    id: String,
+    digest: [u8; 32],
+}
+
+/// Since when changes are told, and whether they still are.
+#[derive(Clone, Copy, Default)]
+struct Listening {
+    /// Counts how often listening began.
+    session: u64,
+    is_on: bool,
+    lost_at: Option<Instant>,
+}
+
+#[derive(Default)]
+struct Counts {
+    asked: u64,
+    /// Changes of keys that were told.
+    changes: u64,
+    /// The ids of the last [`RECENT_MAX`] of them, oldest first; `None` stands for any.
+    recent: VecDeque<Option<Arc<str>>>,
+}
+
+impl Counts {
+    /// Whether `id` has, or may have, changed since there had been `changes`.
+    fn has_changed(&self, id: &str, changes: u64) -> bool {
+        let missed = usize::try_from(self.changes - changes).unwrap_or(usize::MAX);
+        let is_it = |changed: &Option<Arc<str>>| changed.as_ref().is_none_or(|it| **it == *id);
+        missed > self.recent.len() || self.recent.iter().rev().take(missed).any(is_it)
+    }
+
+    fn change(&mut self, id: Option<Arc<str>>) {
+        self.changes += 1;
+        if self.recent.len() == RECENT_MAX {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(id);
+    }
+}
+
+pub struct Keys {
+    settings: Settings,
+    known: Cache<String, Arc<Entry>>,
+    refused: Cache<Presentation, Asked>,
+    listening: ArcSwap<Listening>,
+    /// Also held while an entry is put in or taken out, so that hearing of a change and keeping an answer take turns.
+    counts: Mutex<Counts>,
+}
+
+impl Keys {
+    pub fn new(settings: Settings) -> Self {
         Self {
-            system,
             settings,
-            cache: Cache::new(CACHED_KEYS_MAX),
-            used: Mutex::default(),
+            known: Cache::new(KNOWN_MAX),
+            refused: Cache::new(REFUSED_MAX),
+            listening: ArcSwap::default(),
+            counts: Mutex::default(),
         }
     }
 
-    /// Who `key` belongs to. `now` is monotonic, `clock` is what expiry is compared with.
-    pub async fn authenticate(
-        &self,
-        key: Option<&str>,
-        now: Instant,
-        clock: Timestamp,
-    ) -> Result<Arc<Principal>, Error> {
-        let presented = Presented::parse(key.ok_or(Error::Missing)?).ok_or(Error::Invalid)?;
-        let entry = self.entry(presented.id, now).await?;
-        let row = entry.row.as_ref().ok_or(Error::Invalid)?;
-        let matches = row
-            .hash
-            .as_ref()
-            .is_some_and(|hash| presented.matches(hash));
-        if !matches {
-            return Err(Error::Invalid);
-        }
-        let key_id = || row.principal.key_id.clone();
-        if row.revoked {
-            return Err(Error::Revoked { key_id: key_id() });
-        }
-        if row.expires_at.is_some_and(|at| at <= clock) {
-            return Err(Error::Expired { key_id: key_id() });
-        }
-        self.note_use(presented.id);
-        Ok(Arc::clone(&row.principal))
-    }
-
-    async fn entry(&self, id: &str, now: Instant) -> Result<Arc<Entry>, Error> {
-        let Some(cached) = self.cache.get(id) else {
-            return Ok(Box::pin(self.look_up(id, now)).await?);
-        };
-        let age = now.saturating_duration_since(cached.at);
-        if age < self.settings.ttl {
-            return Ok(cached);
-        }
-        let usable = age < self.settings.stale_max + self.settings.ttl;
-        if usable && cached.refreshing.swap(true, Ordering::AcqRel) {
-            return Ok(cached);
-        }
-        // Also lowered when this future is dropped, or nobody would look the key up again.
-        let _lowered = Lower(&cached.refreshing);
-        match Box::pin(self.look_up(id, now)).await {
-            Ok(entry) => Ok(entry),
-            Err(error) if usable => {
-                tracing::debug!(%error, key_id = id, "using a cached key");
-                Ok(Arc::clone(&cached))
+    /// `digest` is that of the presented secret.
+    pub fn recall(&self, presented: &Presented<'_>, digest: &Hash, now: Instant) -> Recall {
+        let known = self.known.get(presented.id);
+        let secret = secret_of(known.as_ref().map(|entry| &entry.row), digest);
+        if let (Some(entry), Some(secret)) = (known, secret) {
+            let listening = self.listening.load();
+            if self.is_fresh(&entry.asked, &listening, now) {
+                return Recall::Fresh(entry, secret);
             }
-            Err(error) => Err(error.into()),
+            let usable = self.is_usable(&entry.asked, &listening, now);
+            return Recall::Old {
+                entry,
+                secret,
+                usable,
+            };
+        }
+        let presentation = Presentation::of(presented, digest);
+        match self.refused.get(&presentation) {
+            Some(asked) if self.still_refused(presented.id, &asked, now) => Recall::Refused,
+            Some(_) | None => Recall::Unknown,
         }
     }
 
-    async fn look_up(&self, id: &str, now: Instant) -> Result<Arc<Entry>, Unavailable> {
-        let client = self.system.client().await?;
-        let parameters: [(&(dyn ToSql + Sync), Type); 1] = [(&id, Type::TEXT)];
-        let query = client.query_typed(LOOK_UP, &parameters);
-        let rows = tokio::time::timeout(STATEMENT_TIMEOUT, query).await??;
-        let row = match rows.first() {
-            Some(row) => Some(Row {
-                hash: row.try_get::<_, &str>(0).ok().and_then(Hash::parse),
-                principal: Arc::new(Principal {
-                    key_id: id.to_owned(),
-                    user_id: row.try_get(1)?,
-                    role: row.try_get::<_, Option<String>>(2)?.unwrap_or_default(),
-                }),
-                expires_at: row.try_get(3)?,
-                revoked: row.try_get(4)?,
-            }),
-            None => None,
+    fn is_fresh(&self, asked: &Asked, listening: &Listening, now: Instant) -> bool {
+        let Settings { ttl, .. } = self.settings;
+        let age = now.saturating_duration_since(asked.at);
+        let told = listening.is_on && asked.session == listening.session && !ttl.is_zero();
+        age < ttl || told && age < LISTENED_MAX
+    }
+
+    /// A key is known to be good as of its look-up, or as of when changes ceased to be told.
+    fn is_usable(&self, asked: &Asked, listening: &Listening, now: Instant) -> bool {
+        let Settings { ttl, stale_max } = self.settings;
+        let good_at = if asked.session == listening.session && asked.session > 0 {
+            let heard = if listening.is_on {
+                Some(now)
+            } else {
+                listening.lost_at
+            };
+            heard.map_or(asked.at, |at| at.max(asked.at))
+        } else {
+            asked.at
         };
-        let entry = Arc::new(Entry {
-            row,
+        now.saturating_duration_since(good_at) < stale_max + ttl
+    }
+
+    fn still_refused(&self, id: &str, asked: &Asked, now: Instant) -> bool {
+        !self.counts().has_changed(id, asked.changes)
+            && self.is_fresh(asked, &self.listening.load(), now)
+    }
+
+    /// To be called before a look-up is sent.
+    pub fn ask(&self, now: Instant) -> Asked {
+        let mut counts = self.counts();
+        counts.asked += 1;
+        let listening = self.listening.load();
+        Asked {
             at: now,
-            refreshing: AtomicBool::new(false),
+            order: counts.asked,
+            session: if listening.is_on {
+                listening.session
+            } else {
+                0
+            },
+            changes: counts.changes,
+        }
+    }
+
+    /// Keeps what a look-up said, and says what holds now; `None`: the key has changed meanwhile, so it must be asked
+    /// again.
+    pub fn keep(
+        &self,
+        presented: &Presented<'_>,
+        digest: &Hash,
+        row: Option<Row>,
+        asked: Asked,
+    ) -> Option<Option<(Arc<Entry>, Secret)>> {
+        let entry = row.map(|row| {
+            Arc::new(Entry {
+                row,
+                asked,
+                refreshing: AtomicBool::new(false),
+                noted: AtomicBool::new(false),
+            })
         });
-        self.cache.insert(id.to_owned(), Arc::clone(&entry));
-        Ok(entry)
-    }
-
-    fn note_use(&self, id: &str) {
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        if !used.contains(id) && used.len() < CACHED_KEYS_MAX {
-            used.insert(id.to_owned());
+        let counts = self.counts();
+        if counts.has_changed(presented.id, asked.changes) {
+            return None;
         }
-    }
-
-    /// Writes `last_used_at` in batches, off the requests' path, for as long as it is polled.
-    pub async fn keep_last_used(&self) {
-        loop {
-            tokio::time::sleep(LAST_USED_INTERVAL).await;
-            self.flush_last_used().await;
-        }
-    }
-
-    /// Writes what is noted so far. What cannot be written is noted again.
-    pub async fn flush_last_used(&self) {
-        let used = std::mem::take(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner));
-        if used.is_empty() {
-            return;
-        }
-        let ids: Vec<&String> = used.iter().collect();
-        let written = async {
-            let client = self.system.client().await?;
-            let parameters: [&(dyn ToSql + Sync); 1] = [&ids];
-            let update = client.execute(NOTE_USE, &parameters);
-            Ok::<_, Unavailable>(tokio::time::timeout(STATEMENT_TIMEOUT, update).await??)
-        };
-        if let Err(error) = written.await {
-            tracing::debug!(%error, "last_used_at was not written");
-            for id in &used {
-                self.note_use(id);
+        let newer = self.known.get(presented.id);
+        let newer = newer.filter(|known| known.asked.order > asked.order);
+        let holds = match (newer, entry) {
+            (Some(newer), _) => Some(newer),
+            (None, Some(entry)) => {
+                self.known
+                    .insert(presented.id.to_owned(), Arc::clone(&entry));
+                Some(entry)
             }
+            (None, None) => {
+                self.known.remove(presented.id);
+                None
+            }
+        };
+        let secret = secret_of(holds.as_ref().map(|entry| &entry.row), digest);
+        if secret.is_none() {
+            self.refused
+                .insert(Presentation::of(presented, digest), asked);
+        }
+        Some(holds.zip(secret))
+    }
+
+    /// Takes in what PostgreSQL told.
+    pub fn heard(&self, change: &Change, now: Instant) {
+        let mut counts = self.counts();
+        let listening = **self.listening.load();
+        match change {
+            Change::Connected => self.listening.store(Arc::new(Listening {
+                session: listening.session + 1,
+                is_on: true,
+                lost_at: None,
+            })),
+            Change::Lost => self.listening.store(Arc::new(Listening {
+                is_on: false,
+                lost_at: listening.is_on.then_some(now).or(listening.lost_at),
+                ..listening
+            })),
+            Change::Row {
+                table: Table::ApiKeys,
+                id,
+            } => {
+                counts.change(id.clone());
+                match id {
+                    Some(id) => drop(self.known.remove(&**id)),
+                    None => self.known.clear(),
+                }
+            }
+            Change::Row {
+                table: Table::RateLimitOverrides,
+                ..
+            } => {}
+        }
+    }
+
+    /// From now on the use of `id` is noted again.
+    pub fn forget_use(&self, id: &str) {
+        if let Some(entry) = self.known.peek(id) {
+            entry.noted.store(false, Ordering::Relaxed);
+        }
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Presentation {
+    fn of(presented: &Presented<'_>, digest: &Hash) -> Self {
+        Self {
+            id: presented.id.to_owned(),
+            digest: *digest.bytes(),
         }
     }
 }
 
-struct Lower<'f>(&'f AtomicBool);
-
-impl Drop for Lower<'_> {
-    fn drop(&mut self) {
-        self.0.store(false, Ordering::Release);
-    }
-}
+#[cfg(test)]
+#[path = "cache_tests.rs"]
+mod tests;

@@ -31,6 +31,12 @@ pub struct Presented<'k> {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Hash([u8; 32]);
 
+impl std::fmt::Debug for Hash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hash")
+    }
+}
+
 impl<'k> Presented<'k> {
     /// `None` unless `text` has a key's form and its checksum is right.
     pub fn parse(text: &'k str) -> Option<Self> {
@@ -40,15 +46,23 @@ impl<'k> Presented<'k> {
         let (body, checksum) = text.split_at_checked(KEY_BYTES - CHECKSUM_DIGITS)?;
         let (id, secret) = body.strip_prefix(PREFIX)?.split_once('_')?;
         let well_formed = id.len() == ID_DIGITS
+            // So that no id is like that of another kind of caller, whatever stands in `api_keys`.
+            && id.bytes().all(|byte| byte.is_ascii_hexdigit())
             && secret.len() == SECRET_DIGITS
             && u32::from_str_radix(checksum, 16) == Ok(crc32fast::hash(body.as_bytes()));
         well_formed.then_some(Self { id, secret })
     }
 
-    /// Compares in constant time with a stored hash.
-    pub fn matches(&self, stored: &Hash) -> bool {
-        hash(self.secret).0.ct_eq(&stored.0).into()
+    /// What the stored hash must be.
+    pub fn digest(&self) -> Hash {
+        hash(self.secret)
     }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// Comparisons made by this thread: the tests' way to see that every path makes the same.
+    pub static COMPARED: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
 }
 
 impl Hash {
@@ -65,6 +79,19 @@ impl Hash {
         Some(Self(bytes))
     }
 
+    /// Whether this is `stored`, in constant time, also where nothing is stored.
+    pub fn is(&self, stored: Option<&Self>) -> bool {
+        #[cfg(test)]
+        COMPARED.set(COMPARED.get() + 1);
+        let nothing = Self([0; 32]);
+        let equal: bool = self.0.ct_eq(&stored.unwrap_or(&nothing).0).into();
+        equal & stored.is_some()
+    }
+
+    pub fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     pub fn to_stored(&self) -> String {
         format!("{HASH_PREFIX}{}", hex(&self.0))
     }
@@ -79,10 +106,16 @@ pub struct Generated {
 
 /// Draws a new key from the operating system's random numbers.
 pub fn generate() -> Result<Generated, getrandom::Error> {
-    let (mut id, mut secret) = ([0; ID_DIGITS / 2], [0; SECRET_DIGITS / 2]);
+    let mut id = [0; ID_DIGITS / 2];
     getrandom::fill(&mut id)?;
+    generate_for(&hex(&id))
+}
+
+/// Draws a new secret for a key that has an id.
+pub fn generate_for(id: &str) -> Result<Generated, getrandom::Error> {
+    let mut secret = [0; SECRET_DIGITS / 2];
     getrandom::fill(&mut secret)?;
-    let (id, secret) = (hex(&id), SecretString::from(hex(&secret)));
+    let (id, secret) = (id.to_owned(), SecretString::from(hex(&secret)));
     let mut key = format!("{PREFIX}{id}_{}", secret.expose_secret());
     let checksum = crc32fast::hash(key.as_bytes());
     key.push_str(&format!("{checksum:08x}"));
@@ -113,8 +146,9 @@ mod tests {
         let (one, two) = (generate().unwrap(), generate().unwrap());
         let presented = Presented::parse(one.key.expose_secret()).unwrap();
         assert_eq!(presented.id, one.id);
-        assert!(presented.matches(&one.hash));
-        assert!(!presented.matches(&two.hash));
+        assert!(presented.digest().is(Some(&one.hash)));
+        assert!(!presented.digest().is(Some(&two.hash)));
+        assert!(!presented.digest().is(None));
         assert!(Hash::parse(&one.hash.to_stored()).unwrap() == one.hash);
     }
 
@@ -125,7 +159,12 @@ mod tests {
         let mut flipped = key.to_owned().into_bytes();
         flipped[30] ^= 1;
         let flipped = String::from_utf8(flipped).unwrap();
+        // With a checksum that is right, and an id that is another kind of caller's.
+        let foreign = format!("bhk_jwt:someone12345_{}", "0".repeat(SECRET_DIGITS));
+        let foreign = format!("{foreign}{:08x}", crc32fast::hash(foreign.as_bytes()));
+        assert_eq!(foreign.len(), KEY_BYTES);
         for text in [
+            &foreign,
             "",
             "bhk_",
             &key[1..],

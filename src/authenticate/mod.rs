@@ -1,21 +1,35 @@
-//! API keys, principals, caches, revocation.
+//! Who is calling: API keys, certificates and tokens; what is remembered of them, and how often one may guess.
 
+mod authenticator;
 mod cache;
+mod certificates;
 pub mod key;
 pub mod keys;
+mod peer;
+mod row;
+mod throttle;
+pub mod tokens;
+mod used;
 
-pub use cache::{Authenticator, Settings};
+use std::time::Duration;
+
+pub use authenticator::Authenticator;
+pub use cache::Settings;
+pub use certificates::{Certificates, SPIFFE};
+pub use peer::Peer;
+pub use throttle::{ADDRESSES_MAX, FAILURE_INTERVAL, FAILURES_MAX};
 
 use crate::error::{Code, Problem, PublicError};
 
-/// Who is calling, as the key's row in `api_keys` says.
+/// Who is calling, as the key's row in `api_keys`, the configuration (certificates) or a token says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {
-    /// The key's public id; never its secret.
+    /// The key's public id, never its secret; `cert:` and the name of a certificate; `jwt:` and a token's subject. Of
+    /// these three, none can be spelled as another.
     pub key_id: String,
-    /// `api_keys.user_id`, where the key belongs to a user.
+    /// `api_keys.user_id`, where the key belongs to a user, or the token's claim.
     pub user_id: Option<String>,
-    /// The policy role that the key has.
+    /// The policy role that the caller has.
     pub role: String,
 }
 
@@ -34,6 +48,15 @@ pub enum Error {
     /// The key is not in the cache and PostgreSQL cannot be asked.
     #[error("cannot look the key up: {0}")]
     Unavailable(#[from] crate::system::Unavailable),
+    /// The issuer's keys are not known, or whether the token was revoked.
+    #[error("cannot check the token: {0}")]
+    TokenUnavailable(String),
+    /// The certificate of the connection has another role.
+    #[error("`{key_id}` and `{certificate}` have different roles")]
+    Disagree { key_id: String, certificate: String },
+    /// The address has failed too often. Not said of keys that are known to be good.
+    #[error("too many failures from this address")]
+    Throttled { retry_after: Duration },
 }
 
 impl PublicError for Error {
@@ -55,14 +78,26 @@ impl PublicError for Error {
                 Code::AuthRevoked,
                 format!("key `{key_id}` was revoked: ask for a new one"),
             ),
-            Self::Unavailable(_) => {
-                let mut problem = Problem::new(
-                    Code::StoreUnavailable,
-                    "the key cannot be checked just now; try again shortly",
-                );
-                problem.retry_after_ms = Some(1000);
-                problem
-            }
+            Self::Unavailable(_) | Self::TokenUnavailable(_) => later(
+                Code::StoreUnavailable,
+                "the key cannot be checked just now; try again shortly",
+                Duration::from_secs(1),
+            ),
+            Self::Disagree { .. } => Problem::new(
+                Code::AuthInvalid,
+                "the key and the certificate of the connection, or two names of the certificate, have different roles: send one that agrees",
+            ),
+            Self::Throttled { retry_after } => later(
+                Code::RateLimitExceeded,
+                "too many failed authentications from this address: check the key, and wait before it is sent again",
+                *retry_after,
+            ),
         }
     }
+}
+
+fn later(code: Code, detail: &str, after: Duration) -> Problem {
+    let mut problem = Problem::new(code, detail);
+    problem.retry_after_ms = Some(u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
+    problem
 }

@@ -14,22 +14,36 @@ const STACK_BYTES: usize = 512 * 1024 * 1024;
 /// Threads of a lane, which is also how many of its statements can cost memory at once.
 const LANE_THREADS: usize = 2;
 
+/// Of the lane for the largest statements: an allocator may keep for each thread what its largest has taken.
+const LARGE_THREADS: usize = 1;
+
 /// Statements that wait in a lane; further callers wait to enter it.
 const LANE_QUEUE_MAX: usize = 64;
 
-/// Two lanes, so that short statements never wait for long ones.
-static SHORT: LazyLock<Lane> = LazyLock::new(|| Lane::open("classify-deep"));
-static LONG: LazyLock<Lane> = LazyLock::new(|| Lane::open("classify-long"));
+/// Three lanes, so that no statement waits for one that takes much longer.
+static SHORT: LazyLock<Lane> = LazyLock::new(|| Lane::open("classify-deep", LANE_THREADS));
+static LONG: LazyLock<Lane> = LazyLock::new(|| Lane::open("classify-long", LANE_THREADS));
+static LARGE: LazyLock<Lane> = LazyLock::new(|| Lane::open("classify-large", LARGE_THREADS));
+
+/// How long a statement takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Length {
+    /// Less than a few milliseconds.
+    Short,
+    Long,
+    /// It may take more than [`LARGE_BYTES`](super::LARGE_BYTES).
+    Large,
+}
 
 struct Lane(SyncSender<Job>);
 
 type Job = Box<dyn FnOnce() + Send>;
 
 impl Lane {
-    fn open(name: &str) -> Self {
+    fn open(name: &str, threads: usize) -> Self {
         let (sender, receiver) = sync_channel(LANE_QUEUE_MAX);
         let receiver = Arc::new(Mutex::new(receiver));
-        for _ in 0..LANE_THREADS {
+        for _ in 0..threads {
             let receiver = Arc::clone(&receiver);
             // Where no thread can start, the receiver is dropped, and sending says so.
             let _ = std::thread::Builder::new()
@@ -58,10 +72,14 @@ fn work(receiver: &Mutex<Receiver<Job>>) {
 /// Begins `job` on a deep stack; what it returns comes through the channel, which ends without an answer when
 /// the job fails. `None` where no thread could be started.
 pub fn begin<T: Send + 'static>(
-    is_long: bool,
+    length: Length,
     job: impl FnOnce() -> T + Send + 'static,
 ) -> Option<Receiver<T>> {
-    let lane = if is_long { &LONG } else { &SHORT };
+    let lane = match length {
+        Length::Short => &SHORT,
+        Length::Long => &LONG,
+        Length::Large => &LARGE,
+    };
     let (answer, result) = sync_channel(1);
     let job = move || {
         // A caller that has gone needs no answer.

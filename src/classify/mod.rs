@@ -9,6 +9,7 @@ pub mod mysql;
 pub mod postgres;
 pub mod redis;
 pub mod transaction;
+mod words;
 
 use std::sync::Arc;
 
@@ -21,6 +22,9 @@ pub const STATEMENT_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Longest SQL text, in bytes, that a caller on an event loop should classify there; a longer one takes
 /// milliseconds.
 pub const INLINE_BYTES_MAX: usize = 32 * 1024;
+
+/// A statement whose understanding may take more memory than this, in bytes, is large: few are understood at a time.
+pub const LARGE_BYTES: usize = 16 * 1024 * 1024;
 
 /// Whose connection the statement would run on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -60,6 +64,16 @@ impl Refusal {
     pub fn into_detail(self) -> String {
         let (Self::Unparsable(detail) | Self::Forbidden(detail) | Self::TooLarge(detail)) = self;
         detail
+    }
+}
+
+/// How much memory understanding a SQL text may take beside it, in bytes. It is measured, and what was measured is in
+/// each store's function: some texts take a quarter of it, none more.
+pub fn memory_bytes(store: Store, sql: &str) -> usize {
+    match store {
+        Store::Postgres => postgres::memory_bytes(sql),
+        Store::Mysql => mysql::memory_bytes(sql),
+        Store::Mongodb | Store::Redis => 0,
     }
 }
 

@@ -1,9 +1,12 @@
 //! `bulkhead check`: configuration, policy, and every store, each fault with its place and its mend.
 
 use clap::Args;
+use jiff::Timestamp;
 
 use super::{ConfigArgs, Exit, fail};
-use crate::config::{Config, NativeGrants};
+use crate::accept::tls::Certificate;
+use crate::certificates::{Held, WARN_BEFORE_S};
+use crate::config::{Auth, Config, NativeGrants};
 use crate::decide::Policy;
 use crate::execute::stores::Stores;
 use crate::native::target::Target;
@@ -44,6 +47,7 @@ pub async fn run(args: CheckArgs) -> Exit {
             .map_err(|faults| faults.to_string())
             .and_then(|policy| {
                 super::serve::agree(&policy, &config.stores)?;
+                roles_are_known(&policy, &config.auth)?;
                 Ok(format!(
                     "version {}, digest {}",
                     policy.version(),
@@ -51,6 +55,22 @@ pub async fn run(args: CheckArgs) -> Exit {
                 ))
             }),
     );
+    for (listener, section, files) in [
+        ("listener", "server.tls", &config.server.tls),
+        ("admin", "admin.tls", &config.admin.tls),
+    ] {
+        if let Some(files) = files {
+            let opened = Certificate::open(section, files);
+            let outcome = opened.map(|_| "certificate and key belong together".to_owned());
+            checks.note(
+                &format!("{listener} tls"),
+                outcome.map_err(|error| error.to_string()),
+            );
+        }
+    }
+    for held in Held::all(&config) {
+        checks.note(&format!("{} cert", held.label), expiry(&held));
+    }
     checks.note("system", system_check(&config).await);
     match Stores::open(&config.stores, &schema).await {
         Ok(stores) => {
@@ -73,6 +93,23 @@ pub async fn run(args: CheckArgs) -> Exit {
         checks.note(&format!("{store} grants"), outcome);
     }
     if is_valid { checks.end() } else { Exit::Usage }
+}
+
+/// How long a certificate holds.
+fn expiry(held: &Held) -> Result<String, String> {
+    let end = held.expires()?;
+    let left = end.as_second() - Timestamp::now().as_second();
+    let days = left / (24 * 60 * 60);
+    let file = held.file.display();
+    if left <= 0 {
+        Err(format!("`{file}` expired at {end}: renew it"))
+    } else if left < WARN_BEFORE_S {
+        Ok(format!(
+            "warning: `{file}` expires in {days} days, at {end}: renew it"
+        ))
+    } else {
+        Ok(format!("expires in {days} days"))
+    }
 }
 
 /// What each database grants the sidecar's account beside the policy, or fails to; nothing where nobody asks.
@@ -103,6 +140,17 @@ async fn native_grants(policy: &Policy, config: &Config) -> Vec<(Store, Result<S
         found.push((store, outcome));
     }
     found
+}
+
+/// A certificate whose role the policy lacks would be refused everything.
+fn roles_are_known(policy: &Policy, auth: &Auth) -> Result<(), String> {
+    let mut roles = auth.certificates.iter();
+    match roles.find(|(_, role)| policy.role(role).is_none()) {
+        None => Ok(()),
+        Some((name, role)) => Err(format!(
+            "[auth.certificates] gives `{name}` the role `{role}`, which the policy does not have"
+        )),
+    }
 }
 
 /// The system account can log in and the tables are as this version needs them.

@@ -1,5 +1,6 @@
 //! One file per subcommand.
 
+pub mod certs;
 pub mod check;
 pub mod dev;
 pub mod keys;

@@ -2,25 +2,31 @@
 
 mod grants;
 mod reload;
+mod stop;
+mod upkeep;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::{ConfigArgs, Exit, fail};
 use crate::accept::body::Bounds;
 use crate::accept::http::Door;
-use crate::accept::{Limits, Listener, admin, tls};
-use crate::authenticate::{Authenticator, Settings};
+use crate::accept::tls::Certificate;
+use crate::accept::{Bound, Limits, Listener, Phase, admin};
+use crate::authenticate::tokens::Tokens;
+use crate::authenticate::{Authenticator, Certificates, Settings};
 use crate::catalogue::watch::Catalogues;
-use crate::config::{self, Config};
+use crate::config::{self, Config, ListenerTls};
 use crate::decide::Policy;
 use crate::execute::stores::Stores;
-use crate::gate::Gate;
+use crate::gate::{Gate, Understandings};
 use crate::limit::Limiter;
 use crate::memory::Memory;
 use crate::operation::Store;
@@ -28,7 +34,11 @@ use crate::record::audit::{self, Writer};
 use crate::record::health::{Health, PROBE_INTERVAL, PROBE_TIMEOUT};
 use crate::record::metrics::Metrics;
 use crate::record::requests::Requests;
+use crate::system::changes::{Changes, Subscription};
 use crate::system::{System, Unavailable};
+use stop::{Serving, Signals};
+pub use upkeep::SetFilter;
+use upkeep::{Origin, Upkeep, Watched};
 
 /// Connections to the admin listener at once.
 const ADMIN_CONNECTIONS_MAX: usize = 64;
@@ -47,86 +57,173 @@ pub struct ServeArgs {
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// Serves until SIGTERM or SIGINT; [`Exit::No`] if requests in flight had to be cut.
-pub async fn run(config: Config) -> Exit {
-    match serve(config).await {
+/// Serves until SIGTERM or SIGINT; [`Exit::No`] if requests in flight had to be cut. `set_filter` puts another filter
+/// on the log.
+pub async fn run(config: Config, path: PathBuf, set_filter: SetFilter) -> Exit {
+    match serve(config, Origin { path, set_filter }).await {
         Ok(true) => Exit::Done,
         Ok(false) => Exit::No,
         Err(error) => fail(error),
     }
 }
 
-async fn serve(config: Config) -> Result<bool, Failure> {
-    let (gate, writer) = assemble(&config).await?;
+/// Lets the process open as many files as it may, since every connection is one. Many systems begin with 1024.
+fn raise_open_files() {
+    let mut files = getrlimit(Resource::Nofile);
+    files.current = files.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, files) {
+        tracing::warn!(%error, "the limit of open files could not be raised");
+    }
+}
+
+async fn serve(config: Config, origin: Origin) -> Result<bool, Failure> {
+    raise_open_files();
+    let mut signals = Signals::new()?;
+    let (gate, writer, system) = assemble(&config).await?;
     let server = &config.server;
-    let receive_timeout = Duration::from_millis(server.receive_timeout_ms);
-    let acceptor = server.tls.as_ref().map(tls::acceptor).transpose()?;
-    let send_timeout = Duration::from_millis(server.send_timeout_ms);
-    let limits = |connections_max| Limits {
-        connections_max,
-        receive_timeout,
-        send_timeout,
+    let certificate = open_certificate("server.tls", server.tls.as_ref())?;
+    let admin_certificate = open_certificate("admin.tls", config.admin.tls.as_ref())?;
+    let (data, operator) = bind(&config, certificate.as_ref(), admin_certificate.as_ref())?;
+    let (data_address, admin_address) = (data.address()?, operator.address()?);
+    let operator = operator.listen()?;
+    // On a shared port another sidecar serves until this one can.
+    let data = if server.reuse_port {
+        gate.health.set_deaf(true);
+        Err(data)
+    } else {
+        Ok(data.listen()?)
     };
-    let data = Listener::bind(server.listen, acceptor, limits(server.connections_max))
-        .await
-        .map_err(|error| format!("cannot listen on {}: {error}", server.listen))?;
-    let operator = Listener::bind(config.admin.listen, None, limits(ADMIN_CONNECTIONS_MAX))
-        .await
-        .map_err(|error| format!("cannot listen on {}: {error}", config.admin.listen))?;
     tracing::info!(
-        data = %data.address()?,
-        admin = %operator.address()?,
+        data = %data_address,
+        admin = %admin_address,
         tls = server.tls.is_some(),
         "listening"
     );
 
-    let background = [
-        tokio::spawn(probe(Arc::clone(&gate))),
-        tokio::spawn(probe_system(
-            Arc::clone(&gate),
-            System::new(config.system.clone()),
-        )),
-        tokio::spawn(keep_last_used(Arc::clone(&gate))),
-        tokio::spawn(reload::watch(Arc::clone(&gate), config.clone())),
-        tokio::spawn(grants::watch(Arc::clone(&gate), config.clone())),
-        tokio::spawn(keep_catalogues(Arc::clone(&gate))),
-    ];
-    let writer = tokio::spawn(writer.run());
-    let (stop_data, data_stopped) = watch::channel(false);
-    let (stop_admin, admin_stopped) = watch::channel(false);
-    let grace = Duration::from_millis(server.drain_grace_ms);
-    let door = Door {
-        gate: Arc::clone(&gate),
-        body: Bounds {
-            bytes_max: server.body_bytes_max,
-            timeout: receive_timeout,
-            memory: Memory::new(server.memory_bytes_max),
-        },
-        rows_max: server.rows_max,
-        reply_bytes_max: server.reply_bytes_max,
-        send_timeout,
+    let door = Arc::new(ArcSwap::from_pointee(door(&gate, server)));
+    let upkeep = Upkeep {
+        config: Arc::new(ArcSwap::from_pointee(config.clone())),
+        origin,
+        door: Arc::clone(&door),
+        metrics: Arc::clone(&gate.metrics),
+        listener: watched("listener", certificate, server.tls.as_ref()),
+        admin: watched("admin", admin_certificate, config.admin.tls.as_ref()),
     };
-    let data = tokio::spawn(data.serve(
-        move |request| door.clone().handle(request),
-        data_stopped,
-        LAST_REPLIES_TIMEOUT,
-    ));
-    let operator_gate = Arc::clone(&gate);
-    let operator = tokio::spawn(operator.serve(
-        move |request| admin::handle(Arc::clone(&operator_gate), request),
-        admin_stopped,
-        LAST_REPLIES_TIMEOUT,
-    ));
+    let current = Arc::clone(&upkeep.config);
+    let background = background(&gate, &config, upkeep);
+    let writer = tokio::spawn(writer.run());
+    let (phase, phases) = watch::channel(Phase::Serving);
+    let waiting = Arc::clone(&gate);
+    let task = tokio::spawn(async move {
+        let listener = match data {
+            Ok(listener) => Some(listener),
+            Err(bound) => stop::listen_in_turn(bound, &waiting, &system, phases.clone()).await?,
+        };
+        drop((waiting, system));
+        let handler = move |peer, request| Door::clone(&door.load()).handle(peer, request);
+        match listener {
+            Some(listener) => Ok(listener.serve(handler, phases, LAST_REPLIES_TIMEOUT).await),
+            None => Ok(true),
+        }
+    });
+    let mut data = Serving { phase, task };
+    let operator = operate(operator, Arc::clone(&gate));
 
-    stop_signal().await?;
-    tracing::info!(grace_ms = server.drain_grace_ms, "draining");
-    // The listener stays open meanwhile, so that new work is told to go elsewhere rather than refused.
-    let finished = tokio::time::timeout(grace, gate.drain()).await.is_ok();
-    gate.stores.roll_back_all().await;
-    let _ = stop_data.send(true);
-    data.await?;
-    let _ = stop_admin.send(true);
-    operator.await?;
+    tokio::select! {
+        () = signals.next() => {}
+        ended = &mut data.task => return Ok(ended??),
+    }
+    let current = current.load_full();
+    tokio::select! {
+        ended = end(gate, data, operator, background, writer, &current.server) => ended,
+        () = signals.next() => {
+            tracing::warn!("a second signal: stopped at once");
+            Ok(false)
+        }
+    }
+}
+
+/// The data listener's port and the admin listener's, which take no connections yet.
+fn bind(
+    config: &Config,
+    certificate: Option<&Arc<Certificate>>,
+    admin_certificate: Option<&Arc<Certificate>>,
+) -> Result<(Bound, Bound), String> {
+    let server = &config.server;
+    let limits = |connections_max, connections_per_peer_max| Limits {
+        connections_max,
+        connections_per_peer_max,
+        receive_timeout: Duration::from_millis(server.receive_timeout_ms),
+        send_timeout: Duration::from_millis(server.send_timeout_ms),
+    };
+    let bind = |address, reuse_port, certificate: Option<&Arc<Certificate>>, limits| {
+        Bound::bind(address, reuse_port, certificate.cloned(), limits)
+            .map_err(|error| format!("cannot listen on {address}: {error}"))
+    };
+    let data = bind(
+        server.listen,
+        server.reuse_port,
+        certificate,
+        limits(server.connections_max, server.connections_per_peer_max),
+    )?;
+    let operator = bind(
+        config.admin.listen,
+        config.admin.reuse_port,
+        admin_certificate,
+        limits(ADMIN_CONNECTIONS_MAX, ADMIN_CONNECTIONS_MAX),
+    )?;
+    Ok((data, operator))
+}
+
+/// Serves the admin listener.
+fn operate(listener: Listener, gate: Arc<Gate>) -> Serving {
+    let (phase, phases) = watch::channel(Phase::Serving);
+    let handler = move |_peer, request| admin::handle(Arc::clone(&gate), request);
+    let task =
+        tokio::spawn(
+            async move { Ok(listener.serve(handler, phases, LAST_REPLIES_TIMEOUT).await) },
+        );
+    Serving { phase, task }
+}
+
+/// What runs beside the listeners.
+type Background = [JoinHandle<()>; 11];
+
+fn background(gate: &Arc<Gate>, config: &Config, upkeep: Upkeep) -> Background {
+    let system = System::new(config.system.clone());
+    let changes = Arc::new(Changes::new(config.system.clone()));
+    [
+        tokio::spawn(probe(Arc::clone(gate))),
+        tokio::spawn(probe_system(Arc::clone(gate), system)),
+        tokio::spawn(keep_last_used(Arc::clone(gate))),
+        tokio::spawn(follow_keys(Arc::clone(gate), changes.subscribe())),
+        tokio::spawn(keep_token_keys(Arc::clone(gate))),
+        tokio::spawn(keep_overrides(
+            Arc::clone(gate),
+            config.clone(),
+            Arc::clone(&changes),
+        )),
+        tokio::spawn(async move { changes.run().await }),
+        tokio::spawn(reload::watch(Arc::clone(gate), config.clone())),
+        tokio::spawn(grants::watch(Arc::clone(gate), config.clone())),
+        tokio::spawn(keep_catalogues(Arc::clone(gate))),
+        tokio::spawn(upkeep.watch()),
+    ]
+}
+
+/// Lets what is under way finish, then stops everything in the order in which nothing is lost. Cancelled, it leaves
+/// all of it to the end of the process.
+async fn end(
+    gate: Arc<Gate>,
+    data: Serving,
+    operator: Serving,
+    background: Background,
+    writer: JoinHandle<()>,
+    server: &config::Server,
+) -> Result<bool, Failure> {
+    let finished = data.drain(&gate, server).await?;
+    operator.phase.send_replace(Phase::Stopped);
+    operator.task.await??;
     for task in background {
         task.abort();
         let _ = task.await;
@@ -138,8 +235,38 @@ async fn serve(config: Config) -> Result<bool, Failure> {
     Ok(finished && flushed)
 }
 
+fn open_certificate(
+    section: &'static str,
+    files: Option<&ListenerTls>,
+) -> Result<Option<Arc<Certificate>>, Failure> {
+    let certificate = files.map(|files| Certificate::open(section, files));
+    Ok(certificate.transpose()?.map(Arc::new))
+}
+
+fn watched(
+    label: &'static str,
+    certificate: Option<Arc<Certificate>>,
+    files: Option<&ListenerTls>,
+) -> Option<Watched> {
+    Some(Watched::new(label, certificate?, files?.clone()))
+}
+
+fn door(gate: &Arc<Gate>, server: &config::Server) -> Door {
+    Door {
+        gate: Arc::clone(gate),
+        body: Bounds {
+            bytes_max: server.body_bytes_max,
+            timeout: Duration::from_millis(server.receive_timeout_ms),
+            memory: Arc::clone(&gate.understandings.memory),
+        },
+        rows_max: server.rows_max,
+        reply_bytes_max: server.reply_bytes_max,
+        send_timeout: Duration::from_millis(server.send_timeout_ms),
+    }
+}
+
 /// Puts the stages together. Nothing is connected yet: the databases may come later.
-async fn assemble(config: &Config) -> Result<(Arc<Gate>, Writer), Failure> {
+async fn assemble(config: &Config) -> Result<(Arc<Gate>, Writer, Arc<System>), Failure> {
     let policy = super::policy::load(&config.policy)?;
     let metrics = Arc::new(Metrics::new()?);
     metrics.set_policy(&policy.version().to_string(), policy.digest());
@@ -163,10 +290,16 @@ async fn assemble(config: &Config) -> Result<(Arc<Gate>, Writer), Failure> {
         stale_max: Duration::from_secs(config.auth.stale_max_s),
     };
     let catalogues = Catalogues::new(&config.stores, &policy);
+    let now = Instant::now();
+    let certificates = Certificates::new(&config.auth.certificates);
+    let tokens = config.auth.tokens.clone();
+    let tokens = tokens.map(|tokens| Tokens::open(tokens, config.stores.redis.as_ref(), now));
+    let tokens = tokens.transpose()?;
     let gate = Gate {
-        keys: Authenticator::new(system, settings),
+        keys: Authenticator::new(Arc::clone(&system), settings, certificates, tokens, now),
         policy: ArcSwap::from_pointee(policy),
         classifications: Arc::default(),
+        understandings: Understandings::new(Memory::new(config.server.memory_bytes_max)),
         catalogues,
         limiter: Limiter::new(config.stores.redis.as_ref(), Instant::now())?,
         stores,
@@ -178,7 +311,7 @@ async fn assemble(config: &Config) -> Result<(Arc<Gate>, Writer), Failure> {
     gate.audit
         .policy("policy.load", gate.policy.load().digest());
     grants::begin(&gate, config);
-    Ok((Arc::new(gate), writer))
+    Ok((Arc::new(gate), writer, system))
 }
 
 /// An unqualified name must mean the same to the policy and to the server.
@@ -253,16 +386,19 @@ async fn keep_last_used(gate: Arc<Gate>) {
     gate.keys.keep_last_used().await;
 }
 
-async fn keep_catalogues(gate: Arc<Gate>) {
-    gate.catalogues.keep_fresh().await;
+async fn follow_keys(gate: Arc<Gate>, changes: Subscription) {
+    gate.keys.follow(changes).await;
 }
 
-async fn stop_signal() -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
+async fn keep_overrides(gate: Arc<Gate>, config: Config, changes: Arc<Changes>) {
+    let system = System::new(config.system);
+    gate.limiter.overrides().keep(&system, &changes).await;
+}
+
+async fn keep_token_keys(gate: Arc<Gate>) {
+    gate.keys.keep_token_keys().await;
+}
+
+async fn keep_catalogues(gate: Arc<Gate>) {
+    gate.catalogues.keep_fresh().await;
 }

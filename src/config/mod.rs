@@ -3,8 +3,12 @@
 //! Each key has a default that suits a laptop. The pattern's variables (`POSTGRES_HOST`, `MYSQL_USER`,
 //! `MONGODB_URI`, `REDIS_URL`, …) override the file, and configure a store the file does not name.
 
+mod auth;
+pub mod change;
+pub(crate) mod reach;
 mod reader;
 mod stores;
+mod tls;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -14,8 +18,10 @@ use toml::de::DeTable;
 use crate::execute::mongodb::MongoSettings;
 use crate::execute::redis::RedisSettings;
 use crate::execute::settings::SqlStoreSettings;
+pub use auth::Auth;
 pub use reader::{Environment, Fault};
 use reader::{Reader, Section};
+pub use tls::{ClientAuth, ListenerTls};
 
 /// How large the record of requests grows where nothing is said.
 const RECORD_BYTES_MAX: u64 = 64 << 20;
@@ -51,24 +57,26 @@ pub struct Server {
     /// Rows of a reply that is not streamed, unless the request asks for fewer.
     pub rows_max: u64,
     pub connections_max: usize,
-    /// How long a client may take to send a request's headers, and then its body.
+    /// Connections from one address; an IPv6 network counts as one.
+    pub connections_per_peer_max: usize,
+    /// How long a client may take to send a request's headers, and then its body, and may ask and take nothing.
     pub receive_timeout_ms: u64,
-    /// How long requests in flight may take to finish after SIGTERM.
     /// How long a client may take nothing of what is sent to it.
     pub send_timeout_ms: u64,
+    /// How long requests in flight may take to finish after SIGTERM.
     pub drain_grace_ms: u64,
-}
-
-#[derive(Debug, Clone)]
-pub struct ListenerTls {
-    pub cert_file: PathBuf,
-    pub key_file: PathBuf,
+    /// How long after SIGTERM new work is still done, so that whoever sends it can learn to send it elsewhere.
+    pub drain_delay_ms: u64,
+    /// Whether another sidecar may listen on the same port, as in a rolling restart.
+    pub reuse_port: bool,
 }
 
 /// The admin listener: metrics and health.
 #[derive(Debug, Clone)]
 pub struct Admin {
     pub listen: SocketAddr,
+    pub tls: Option<ListenerTls>,
+    pub reuse_port: bool,
 }
 
 /// What becomes of a store whose own grants are not the policy's.
@@ -76,9 +84,9 @@ pub struct Admin {
 pub enum NativeGrants {
     /// Nobody looks.
     Off,
-    /// It is said in the log and in health.
+    /// It is said in the log, in health (`warning`) and in metrics.
     Warn,
-    /// And nothing is sent to the store until it is clean.
+    /// And nothing is sent to the store until it is clean; until then `/health` and `/readyz` are 503.
     Require,
 }
 
@@ -88,14 +96,6 @@ pub struct Recording {
     pub path: PathBuf,
     /// The file is renamed to `PATH.1` when it is so large; there are never more than these two.
     pub bytes_max: u64,
-}
-
-#[derive(Debug, Clone)]
-pub struct Auth {
-    /// How old a cached key may be before it is looked up again: the bound on a revocation's delay.
-    pub cache_ttl_ms: u64,
-    /// How long a known key keeps working while PostgreSQL is away.
-    pub stale_max_s: u64,
 }
 
 /// A store without a section is not configured.
@@ -148,8 +148,10 @@ impl Config {
         let server = server(&mut reader, &mut root);
         let admin = admin(&mut reader, &mut root);
         let (policy, native_grants, record) = policy(&mut reader, &mut root);
-        let auth = auth(&mut reader, &mut root);
         let (stores, system) = stores::read(&mut reader, &mut root);
+        let clients = server.tls.as_ref().map(|tls| &tls.clients);
+        let asks_clients = clients.is_some_and(|clients| *clients != ClientAuth::Off);
+        let auth = auth::read(&mut reader, &mut root, asks_clients, stores.redis.is_some());
         let log = log(&mut reader, &mut root);
         reader.finish(root);
         match (policy, system) {
@@ -171,12 +173,18 @@ impl Config {
 
 fn server(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Server {
     let mut section = reader.section(root, "server");
-    let mut tls = reader.section(&mut section, "tls");
-    let listener_tls = listener_tls(reader, &mut tls);
-    reader.finish(tls);
+    let tls = tls::listener(reader, &mut section);
+    let listen = listen(reader, &mut section, 8080);
+    let connections_max = reader.integer(&mut section, "connections_max", 1..=1 << 20, 4096);
+    // On loopback all have one address. Elsewhere, one must not take the places of all others.
+    let per_peer = if listen.ip().is_loopback() {
+        connections_max
+    } else {
+        connections_max.div_ceil(2)
+    };
     let server = Server {
-        listen: listen(reader, &mut section, 8080),
-        tls: listener_tls,
+        listen,
+        tls,
         threads: reader.integer(&mut section, "threads", 1..=256, 2) as usize,
         body_bytes_max: reader.integer(&mut section, "body_bytes_max", 1024..=1 << 30, 64 << 20)
             as usize,
@@ -189,8 +197,13 @@ fn server(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Server {
             512 << 20,
         ) as usize,
         rows_max: reader.integer(&mut section, "rows_max", 1..=1 << 40, 100_000),
-        connections_max: reader.integer(&mut section, "connections_max", 1..=1 << 20, 4096)
-            as usize,
+        connections_max: connections_max as usize,
+        connections_per_peer_max: reader.integer(
+            &mut section,
+            "connections_per_peer_max",
+            1..=1 << 20,
+            per_peer,
+        ) as usize,
         receive_timeout_ms: reader.integer(
             &mut section,
             "receive_timeout_ms",
@@ -199,28 +212,11 @@ fn server(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Server {
         ),
         send_timeout_ms: reader.integer(&mut section, "send_timeout_ms", 10..=3_600_000, 30_000),
         drain_grace_ms: reader.integer(&mut section, "drain_grace_ms", 0..=3_600_000, 25_000),
+        drain_delay_ms: reader.integer(&mut section, "drain_delay_ms", 0..=600_000, 500),
+        reuse_port: reader.boolean(&mut section, "reuse_port", false),
     };
     reader.finish(section);
     server
-}
-
-fn listener_tls(reader: &mut Reader<'_>, section: &mut Section<'_>) -> Option<ListenerTls> {
-    let cert_file = reader.path(section, "cert_file");
-    let key_file = reader.path(section, "key_file");
-    if !section.is_present() {
-        return None;
-    }
-    if let (Some(cert_file), Some(key_file)) = (cert_file, key_file) {
-        return Some(ListenerTls {
-            cert_file,
-            key_file,
-        });
-    }
-    reader.missing(
-        section,
-        "[server.tls] needs both `cert_file` and `key_file`",
-    );
-    None
 }
 
 fn listen(reader: &mut Reader<'_>, section: &mut Section<'_>, port: u16) -> SocketAddr {
@@ -241,6 +237,8 @@ fn admin(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Admin {
     let mut section = reader.section(root, "admin");
     let admin = Admin {
         listen: listen(reader, &mut section, 9090),
+        tls: tls::listener(reader, &mut section),
+        reuse_port: reader.boolean(&mut section, "reuse_port", false),
     };
     reader.finish(section);
     admin
@@ -277,16 +275,6 @@ fn policy(
         grants,
         record.map(|path| Recording { path, bytes_max }),
     )
-}
-
-fn auth(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Auth {
-    let mut section = reader.section(root, "auth");
-    let auth = Auth {
-        cache_ttl_ms: reader.integer(&mut section, "cache_ttl_ms", 0..=60_000, 1000),
-        stale_max_s: reader.integer(&mut section, "stale_max_s", 0..=86_400, 300),
-    };
-    reader.finish(section);
-    auth
 }
 
 fn log(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Log {

@@ -34,6 +34,11 @@ pub struct Section<'t> {
 }
 
 impl Section<'_> {
+    /// As in `[server.tls]`, without the brackets.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Whether the file has this table at all.
     pub fn is_present(&self) -> bool {
         self.table.is_some()
@@ -136,6 +141,37 @@ impl<'e> Reader<'e> {
         }
     }
 
+    /// A list of strings, each with where it stands.
+    pub fn strings(
+        &mut self,
+        section: &mut Section<'_>,
+        key: &'static str,
+    ) -> Vec<(String, Range<usize>)> {
+        let Some(value) = take(section, key) else {
+            return Vec::new();
+        };
+        let mut texts = Vec::new();
+        for item in value.get_ref().as_array().into_iter().flatten() {
+            match item
+                .get_ref()
+                .as_str()
+                .map(|text| interpolate(text, self.environment))
+            {
+                Some(Ok(text)) => texts.push((text, item.span())),
+                Some(Err(message)) => self.fault(item.span(), message),
+                None => self.fault(item.span(), format!("`{key}` holds strings alone")),
+            }
+        }
+        if value
+            .get_ref()
+            .as_array()
+            .is_none_or(|items| items.is_empty())
+        {
+            self.fault(value.span(), format!("`{key}` must be a list of strings"));
+        }
+        texts
+    }
+
     /// A string that an environment variable overrides.
     pub fn string_or_variable(
         &mut self,
@@ -186,6 +222,18 @@ impl<'e> Reader<'e> {
         }
     }
 
+    /// `true` or `false`.
+    pub fn boolean(&mut self, section: &mut Section<'_>, key: &'static str, default: bool) -> bool {
+        let Some(value) = take(section, key) else {
+            return default;
+        };
+        if let DeValue::Boolean(value) = value.get_ref() {
+            return *value;
+        }
+        self.fault(value.span(), format!("`{key}` must be true or false"));
+        default
+    }
+
     /// One of a closed list of words, or the first.
     pub fn choice<T: Copy>(
         &mut self,
@@ -213,6 +261,55 @@ impl<'e> Reader<'e> {
             format!("`{key}` is `{word}`; it must be {}", names.join(" or ")),
         );
         default
+    }
+
+    /// Words of a closed list, each once, in any order; none where the key is absent.
+    pub fn choices<T: Copy>(
+        &mut self,
+        section: &mut Section<'_>,
+        key: &'static str,
+        choices: &[(&str, T)],
+    ) -> Vec<T> {
+        let Some(value) = take(section, key) else {
+            return Vec::new();
+        };
+        let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
+        let Some(list) = value.get_ref().as_array() else {
+            let message = format!("`{key}` must be a list of some of {}", names.join(", "));
+            self.fault(value.span(), message);
+            return Vec::new();
+        };
+        let mut chosen = Vec::new();
+        for word in list.iter() {
+            let text = word.get_ref().as_str();
+            match choices.iter().find(|(name, _)| Some(*name) == text) {
+                Some((_, choice)) => chosen.push(*choice),
+                None => {
+                    let message = format!("`{key}` may list {}", names.join(", "));
+                    self.fault(word.span(), message);
+                }
+            }
+        }
+        chosen
+    }
+
+    /// Every key of a section whose keys are the user's own, with its place and its string. Such a section is not
+    /// [finished](Reader::finish).
+    pub fn entries(&mut self, section: &Section<'_>) -> Vec<(String, Range<usize>, String)> {
+        let mut found = Vec::new();
+        for (key, value) in section.table.into_iter().flatten() {
+            match value.get_ref().as_str() {
+                Some(text) => {
+                    let name = key.get_ref().clone().into_owned();
+                    found.push((name, key.span(), text.to_owned()));
+                }
+                None => self.fault(
+                    value.span(),
+                    format!("`{}` must be a string", key.get_ref()),
+                ),
+            }
+        }
+        found
     }
 
     /// A path; a relative one is relative to the configuration file.

@@ -3,11 +3,14 @@
 use secrecy::SecretString;
 
 use super::Stores;
+use super::reach::Reach;
 use super::reader::{Reader, Section};
+use super::tls;
 use crate::execute::mongodb::MongoSettings;
-use crate::execute::redis::RedisSettings;
+use crate::execute::redis::{BlockingSettings, RedisSettings, SentinelLogin};
 use crate::execute::settings::{
-    PoolSettings, SqlStoreSettings, TlsMode, TlsSettings, TransactionSettings,
+    Address, Failover, PoolSettings, SessionAttrs, SqlStoreSettings, TlsVersion,
+    TransactionSettings,
 };
 
 /// What differs between the SQL sections: names of variables, default port and pool.
@@ -72,8 +75,7 @@ fn sql(
 ) -> Option<SqlStoreSettings> {
     let mut section = reader.section(parent, defaults.section);
     let variable = |name: &str| format!("{}_{name}", defaults.variables);
-    let host = reader.string_or_variable(&mut section, "host", Some(&variable("HOST")));
-    let port = reader.port(&mut section, &variable("PORT"), defaults.port);
+    let (addresses, target) = servers(reader, &mut section, defaults);
     let database = reader.string_or_variable(&mut section, "database", Some(&variable("DB")));
     let user = reader.string_or_variable(&mut section, "user", Some(&variable("USER")));
     let password = reader.secret(
@@ -81,12 +83,13 @@ fn sql(
         ("password", "password_file"),
         Some(&variable("PASSWORD")),
     );
-    let tls = tls(reader, &mut section, host.as_deref().unwrap_or("localhost"));
+    let reach = Reach::of_hosts(addresses.iter().map(|address| &*address.host));
+    let tls = tls::client(reader, &mut section, &reach, false);
     let (min, max) = defaults.pool;
     let pool = pool(reader, &mut section, min, max);
     let transactions = transactions(reader, &mut section, &pool);
     let statement_timeout_ms = statement_timeout(reader, &mut section);
-    let wanted = section.is_present() || host.is_some();
+    let wanted = section.is_present() || reader.variable(&variable("HOST")).is_some();
     if wanted && user.is_none() {
         reader.missing(
             &section,
@@ -103,9 +106,13 @@ fn sql(
         );
     }
     reader.finish(section);
+    let mut addresses = addresses.into_iter();
+    let first = addresses.next()?;
+    let others = addresses.collect();
     Some(SqlStoreSettings {
-        host: host.unwrap_or_else(|| "localhost".into()),
-        port,
+        host: first.host,
+        port: first.port,
+        failover: Failover { others, target },
         database: database.unwrap_or_else(|| defaults.database.into()),
         user: user.filter(|_| wanted)?,
         password: password?,
@@ -113,6 +120,66 @@ fn sql(
         pool,
         transactions,
         statement_timeout_ms,
+    })
+}
+
+/// `host` and `port`, or `hosts`, and which of them may be used: where there are several, one that takes writes, unless
+/// the file says otherwise. At least one.
+fn servers(
+    reader: &mut Reader<'_>,
+    section: &mut Section<'_>,
+    defaults: &SqlDefaults,
+) -> (Vec<Address>, SessionAttrs) {
+    let variable = |name: &str| format!("{}_{name}", defaults.variables);
+    let in_file = reader.string(section, "host");
+    let in_environment = reader.variable(&variable("HOST"));
+    let port = reader.port(section, &variable("PORT"), defaults.port);
+    let hosts = reader.strings(section, "hosts");
+    let mut addresses = Vec::new();
+    for (text, span) in &hosts {
+        match address(text, port) {
+            Some(address) => addresses.push(address),
+            None => reader.fault(
+                span.clone(),
+                format!("`{text}` is not a server: write `host` or `host:port`"),
+            ),
+        }
+    }
+    if in_file.is_some() && !hosts.is_empty() {
+        reader.missing(section, "`host` and `hosts` are both there: leave one out");
+    }
+    let single = in_environment.or(in_file.filter(|_| addresses.is_empty()));
+    if single.is_some() || addresses.is_empty() {
+        let host = single.unwrap_or_else(|| "localhost".into());
+        addresses = vec![Address { host, port }];
+    }
+    let default = if addresses.len() > 1 {
+        SessionAttrs::ReadWrite
+    } else {
+        SessionAttrs::Any
+    };
+    let targets = [
+        ("any", SessionAttrs::Any),
+        ("read-write", SessionAttrs::ReadWrite),
+    ];
+    let target = reader.choice(section, "target_session_attrs", &targets, default);
+    (addresses, target)
+}
+
+/// `host`, `host:port`, `[v6]:port`.
+fn address(text: &str, port: u16) -> Option<Address> {
+    let (host, rest) = match text.strip_prefix('[') {
+        Some(rest) => rest.split_once(']')?,
+        None => text.split_at(text.find(':').unwrap_or(text.len())),
+    };
+    let port = match rest.strip_prefix(':') {
+        Some(port) => port.parse().ok().filter(|port| *port > 0)?,
+        None if rest.is_empty() => port,
+        None => return None,
+    };
+    (!host.is_empty()).then(|| Address {
+        host: host.to_owned(),
+        port,
     })
 }
 
@@ -125,9 +192,18 @@ fn mongodb(reader: &mut Reader<'_>, parent: &mut Section<'_>) -> Option<MongoSet
         ("password", "password_file"),
         Some("MONGODB_PASSWORD"),
     );
-    let tls = tls(reader, &mut section, host_of(uri.as_deref().unwrap_or("")));
+    let (reach, encrypted) = uri
+        .as_deref()
+        .map_or((Reach::Loopback, false), Reach::of_mongodb);
+    let tls = tls::client(reader, &mut section, &reach, encrypted);
     let pool = pool(reader, &mut section, 2, 10);
     let statement_timeout_ms = statement_timeout(reader, &mut section);
+    if tls.min_version == TlsVersion::V1_3 {
+        reader.missing(
+            &section,
+            "the MongoDB driver takes no `min_version`: let the server insist (`net.tls.disabledProtocols: TLS1_2`) and leave it out",
+        );
+    }
     if section.is_present() && uri.is_none() {
         reader.missing(&section, "`uri` is missing (or set MONGODB_URI)");
     }
@@ -151,21 +227,33 @@ fn redis(reader: &mut Reader<'_>, parent: &mut Section<'_>) -> Option<RedisSetti
         ("password", "password_file"),
         Some("REDIS_PASSWORD"),
     );
-    let encrypted = url
+    let (reach, encrypted) = url
         .as_deref()
-        .is_some_and(|url| url.starts_with("rediss://"));
-    let host = host_of(url.as_deref().unwrap_or("")).to_owned();
-    let mut tls = tls(reader, &mut section, if encrypted { "" } else { &host });
+        .map_or((Reach::Loopback, false), Reach::of_redis);
+    let tls = tls::client(reader, &mut section, &reach, encrypted);
     let command_timeout_ms =
         reader.integer(&mut section, "command_timeout_ms", 1..=3_600_000, 5_000);
     let in_flight_max = reader.integer(&mut section, "in_flight_max", 1..=1 << 20, 4096) as usize;
+    let default = BlockingSettings::default().max as u64;
+    let blocking_max =
+        reader.integer(&mut section, "blocking_connections_max", 0..=4_096, default) as usize;
+    let half = blocking_max.div_ceil(2) as u64;
+    let blocking = BlockingSettings {
+        max: blocking_max,
+        per_key_max: reader.integer(&mut section, "blocking_per_key_max", 0..=4_096, half) as usize,
+    };
+    let sentinel = SentinelLogin {
+        user: reader.string(&mut section, "sentinel_user"),
+        password: reader.secret(
+            &mut section,
+            ("sentinel_password", "sentinel_password_file"),
+            Some("REDIS_SENTINEL_PASSWORD"),
+        ),
+    };
     if section.is_present() && url.is_none() {
         reader.missing(&section, "`url` is missing (or set REDIS_URL)");
     }
     reader.finish(section);
-    if !encrypted {
-        tls.mode = TlsMode::Disable;
-    }
     Some(RedisSettings {
         url: SecretString::from(url?),
         user,
@@ -173,40 +261,9 @@ fn redis(reader: &mut Reader<'_>, parent: &mut Section<'_>) -> Option<RedisSetti
         tls,
         command_timeout_ms,
         in_flight_max,
+        blocking,
+        sentinel,
     })
-}
-
-/// `tls = { mode = "verify-full" | "disable", ca_file = "…" }`. Plaintext is for loopback alone, and where
-/// nothing is said, loopback is plaintext and everything else is verified.
-fn tls(reader: &mut Reader<'_>, parent: &mut Section<'_>, host: &str) -> TlsSettings {
-    let mut section = reader.section(parent, "tls");
-    let default = if is_loopback(host) && !section.is_present() {
-        TlsMode::Disable
-    } else {
-        TlsMode::VerifyFull
-    };
-    let modes = [
-        ("verify-full", TlsMode::VerifyFull),
-        ("disable", TlsMode::Disable),
-    ];
-    let mode = reader.choice(&mut section, "mode", &modes, default);
-    let ca_file = reader.path(&mut section, "ca_file");
-    let plaintext = reader.choice(
-        &mut section,
-        "allow_plaintext_over_network",
-        &[("no", false), ("yes, I accept the risk", true)],
-        false,
-    );
-    if mode == TlsMode::Disable && !is_loopback(host) && !plaintext {
-        reader.missing(
-            &section,
-            format!(
-                "`{host}` is not on loopback, so the connection must be encrypted: set `mode = \"verify-full\"` (or `allow_plaintext_over_network = \"yes, I accept the risk\"`)"
-            ),
-        );
-    }
-    reader.finish(section);
-    TlsSettings { mode, ca_file }
 }
 
 fn pool(reader: &mut Reader<'_>, parent: &mut Section<'_>, min: u64, max: u64) -> PoolSettings {
@@ -264,24 +321,6 @@ fn transactions(
 
 fn statement_timeout(reader: &mut Reader<'_>, section: &mut Section<'_>) -> u64 {
     reader.integer(section, "statement_timeout_ms", 1..=86_400_000, 30_000)
-}
-
-/// The host of `scheme://[user[:password]@]host[:port]/…`.
-fn host_of(uri: &str) -> &str {
-    let authority = uri.split_once("://").map_or(uri, |(_, rest)| rest);
-    let authority = authority.split(['/', '?']).next().unwrap_or("");
-    let host = authority.rsplit('@').next().unwrap_or("");
-    match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((v6, _)) => v6,
-        None => host.split(':').next().unwrap_or(""),
-    }
-}
-
-fn is_loopback(host: &str) -> bool {
-    host == "localhost"
-        || host
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
 }
 
 impl Reader<'_> {

@@ -163,6 +163,9 @@ fn faults_of_roles() {
         ("[roles.x]", "x", "role `x` is granted nothing", "[[roles.x.grants]]"),
         ("[roles.x]\nrate_limit = 'slo'", "'slo'", "unknown rate limit `slo`", "mean `slow`?"),
         ("[roles.x]\nrate_limit = 'abc'", "'abc'", "unknown rate limit", "[rate_limits.abc]"),
+        ("[roles.x]\nrate_limits = ['slo']", "'slo'", "unknown rate limit `slo`", "mean `slow`?"),
+        ("[roles.x]\nrate_limits = ['slow', 'slow']", "'slow']", "`slow` is named twice", "remove one"),
+        ("[roles.x]\nrate_limit = 'slow'\nrate_limits = ['slow']", "['slow']", "say the same", "into `rate_limits`"),
         ("[roles.x]\ngrants = 1", "1", "`grants` cannot be", "[[roles.x.grants]]"),
         ("[roles.x]\nactions = []", "actions", "unknown key", "put it under `[[roles.x.grants]]`"),
         ("[roles.x]\ndescripton = ''", "descripton", "unknown key", "`description`?"),
@@ -199,6 +202,26 @@ fn faults_of_rate_limits() {
         ("requests = 1\nper = '1s'\nburst = 0", "0", "`burst` is `0`", "from 1 to"),
         ("requests = 1\nperiod = '1s'", "period", "unknown key", "write `per ="),
         ("request = 1", "request", "unknown key `request`", "mean `requests`?"),
+        ("concurrent = 0", "0", "`concurrent` is `0`", "from 1 to"),
+        ("concurrent = 2\nburst = 3", "x]", "`burst` is of a rate, and this limit has none", "requests = 600"),
+        ("concurrent = 2\nrequests = 3", "x]", "rate_limits.x has no `per`", "per = \"1m\""),
+        ("requests = 1\nper = '1s'\nmode = 'leasd'", "'leasd'", "`leasd` is not known here", "mean `leased`?"),
+        ("requests = 1\nper = '1s'\nper_what = 'user'", "'user'", "`user` is not known here", "`key`, `role`"),
+        ("requests = 1\nper = '1s'\non_redis_failure = 'close'", "'close'", "`close` is not known", "mean `closed`?"),
+        ("requests = 1\nper = '1s'\non_redis_falure = 'open'", "on_redis_falure", "unknown key", "mean `on_redis_failure`?"),
+        ("requests = 1\nper = '1s'\nshare = 0", "0", "`share` is `0`", "share = 4"),
+        ("requests = 1\nper = '1s'\nshare = 1.5", "1.5", "`share` is `1.5`", "share = 0.25"),
+        ("requests = 1\nper = '1s'\nshare = 'all'", "'all'", "not a number of use here", "share = 4"),
+        ("requests = 1\nper = '1s'\nshare = nan", "nan", "`share` is `NaN`", "share = 4"),
+        ("requests = 1\nper = '1s'\nshadow = 'yes'", "'yes'", "`shadow` cannot be of type string", "shadow = true"),
+        ("requests = 1\nper = '1s'\nstores = ['mysq']", "'mysq'", "unknown store `mysq`", "mean `mysql`?"),
+        ("requests = 1\nper = '1s'\nstores = []", "[]", "`stores` is empty, so nothing is counted", "leave it out"),
+        ("requests = 1\nper = '1s'\nactions = []", "[]", "`actions` is empty", "leave it out"),
+        ("requests = 1\nper = '1s'\nstores = ['mysql']\nactions = ['find']", "'find'", "not an action of what is counted", "`select`"),
+        ("requests = 1\nper = '1s'\ncost = { insrt = 5 }", "insrt", "not an action", "mean `insert`?"),
+        ("requests = 1\nper = '1s'\ncost = { insert = 0 }", "0", "`insert` is `0`", "from 1 to"),
+        ("requests = 1\nper = '1s'\ncost = 5", "5", "`cost` cannot be of type integer", "insert = 5"),
+        ("requests = 4\nper = '1s'\ncost = { insert = 5 }", "5", "costs 5, and no more than 4", "larger `burst`"),
     ] {
         check(
             &format!("version = 1\n[rate_limits.x]\n{limit}\n"),
@@ -268,6 +291,70 @@ fn broken_syntax_does_not_hide_other_faults() {
 }
 
 #[test]
+#[rustfmt::skip]
+fn rate_limits_say_what_they_count() {
+    for (limit, expected, warnings) in [
+        ("requests = 10\nper = '1s'", "requests = 10, per = \"1s\", burst = 10", 0),
+        ("concurrent = 3", "concurrent = 3", 0),
+        ("requests = 10\nper = '1s'\nconcurrent = 3\nshadow = true", "requests = 10, per = \"1s\", burst = 10, concurrent = 3, shadow = true", 0),
+        ("requests = 10\nper = '1s'\nmode = 'exact'\nper_what = 'role'", "requests = 10, per = \"1s\", burst = 10, mode = \"exact\", per_what = \"role\"", 0),
+        ("requests = 10\nper = '1s'\nmode = 'leased'\non_redis_failure = 'closed'", "requests = 10, per = \"1s\", burst = 10, on_redis_failure = \"closed\"", 0),
+        ("requests = 10\nper = '1s'\nshare = 4", "requests = 10, per = \"1s\", burst = 10, share = 0.25", 0),
+        ("requests = 10\nper = '1s'\nshare = 0.5", "requests = 10, per = \"1s\", burst = 10, share = 0.5", 0),
+        ("requests = 10\nper = '1s'\nshare = 1\non_redis_failure = 'open'", "requests = 10, per = \"1s\", burst = 10, on_redis_failure = \"open\"", 1),
+        ("requests = 10\nper = '1s'\nstores = ['mysql', 'mongodb']\nactions = ['find', 'insert']\ncost = { insert = 5 }",
+         "requests = 10, per = \"1s\", burst = 10, stores = [\"mysql\", \"mongodb\"], actions = [\"find\", \"insert\"], cost = { insert = 5 }", 0),
+        ("requests = 10\nper = '1s'\nactions = ['find']\ncost = { insert = 5 }", "requests = 10, per = \"1s\", burst = 10, actions = [\"find\"], cost = { insert = 5 }", 1),
+    ] {
+        let text = SOUND.replace("requests = 10\nper = \"1s\"", limit);
+        let policy = Policy::compile(&[file("p", &text)]).unwrap();
+        let limits = policy.role("app").unwrap().rate_limits();
+        assert_eq!(limits[0].to_string(), expected);
+        assert_eq!(policy.warnings().len(), warnings, "{limit}");
+    }
+}
+
+#[test]
+#[rustfmt::skip]
+fn who_may_write_the_counts_is_warned_of() {
+    for (keys, action, warned) in [
+        ("'*'", "write", true),
+        ("'ratelimit:*'", "write", true),
+        ("'ratelimit:b*:app:key:k'", "write", true),
+        ("'ratelimit:*'", "read", false),
+        ("'ratelimit:mine:*'", "write", false),
+        ("'cache:*'", "write", false),
+    ] {
+        let text = SOUND.replace("\"queue:*\"", "\"queue:*\", \"ratelimit:*\"");
+        let text = format!("{text}[[roles.app.grants]]\nstore = 'redis'\nkeys = [{keys}]\nactions = ['{action}']\n");
+        let found = faults(&text);
+        assert_eq!(found.iter().any(|fault| fault.message.contains("write its own rate limits")), warned, "{keys}");
+        assert_eq!(found.len(), usize::from(warned), "{found:?}");
+    }
+}
+
+#[test]
+fn a_role_names_several_limits() {
+    let names = |count: usize| {
+        let names: Vec<String> = (0..count).map(|at| format!("l{at}")).collect();
+        let limits = names
+            .iter()
+            .map(|name| format!("[rate_limits.{name}]\nconcurrent = 1\n"));
+        let limits: String = limits.collect();
+        let text = SOUND.replace("rate_limit = \"slow\"", &format!("rate_limits = {names:?}"));
+        text.replace("[roles.app]", &format!("{limits}[roles.app]"))
+    };
+    let policy = Policy::compile(&[file("p", &names(8))]).unwrap();
+    assert_eq!(policy.role("app").unwrap().rate_limits().len(), 8);
+    check(
+        &names(9),
+        "\"l8\"]",
+        "more than 8 rate limits for one role",
+        "fewer",
+    );
+}
+
+#[test]
 fn durations() {
     for (per, expected) in [
         ("500ms", 500),
@@ -277,7 +364,7 @@ fn durations() {
     ] {
         let text = SOUND.replace("1s", per);
         let policy = Policy::compile(&[file("p", &text)]).unwrap();
-        let limit = policy.role("app").unwrap().rate_limit().unwrap();
+        let limit = policy.role("app").unwrap().rate_limits()[0].rate.unwrap();
         assert_eq!(
             (limit.period_ms, limit.requests, limit.burst),
             (expected, 10, 10)

@@ -331,6 +331,10 @@ impl Parser {
                 "nothing is equal to NULL".into(),
                 "write `IS NULL` or `IS NOT NULL`".into(),
             )),
+            Token::Symbol("=") => Err((
+                "a second `=` stands in the row filter".into(),
+                "write one: `status = 'open'`".into(),
+            )),
             Token::Word(_) | Token::Symbol(_) | Token::End => Err(unexpected(&token, "a constant")),
         }
     }
@@ -483,6 +487,7 @@ mod tests {
             ("a LIKE 'x%'", "a comparison", ""),
             ("a NOT = 1", "a comparison", ""),
             ("a IN ()", "a constant", ""),
+            ("a == 1", "a second `=`", "write one"),
             ("lower(a) = 'x'", "`(` stands", ""),
             (
                 "a = :caller.userid",

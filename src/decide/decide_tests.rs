@@ -405,7 +405,12 @@ fn a_name_in_the_wrong_case_is_told_to_whom_it_is_granted() {
 fn a_permit_carries_the_limit_the_rule_and_the_operation() {
     let policy = policy();
     let permit = decide(&policy, "app", Mysql, touching(Mysql, &[("users", Select)])).unwrap();
-    assert_eq!(permit.rate_limit().map(|limit| limit.requests), Some(10));
+    let limits = permit.rate_limits().iter();
+    let requests: Vec<_> = limits
+        .filter_map(|limit| limit.rate)
+        .map(|rate| rate.requests)
+        .collect();
+    assert_eq!(requests, [10]);
     assert_eq!(
         permit.rule().map(Grant::objects),
         Some(&["*".to_owned()][..])
@@ -413,18 +418,18 @@ fn a_permit_carries_the_limit_the_rule_and_the_operation() {
     assert_eq!(permit.caller().role, "app");
     assert_eq!(permit.into_operation().store, Mysql);
     let permit = decide(&policy, "reader", Mysql, Classification::default()).unwrap();
-    assert!(permit.rate_limit().is_none() && permit.rule().is_none());
+    assert!(permit.rate_limits().is_empty() && permit.rule().is_none());
 }
 
 #[test]
 fn a_permit_made_for_tests_has_a_limit_and_no_rule() {
     let made = decide(&policy(), "reader", Mysql, Classification::default()).unwrap();
-    let limit = policy().role("app").and_then(Role::rate_limit).cloned();
+    let limits = policy().role("app").unwrap().rate_limits().to_vec();
     let caller = Arc::clone(made.caller());
-    let permit = Permit::for_tests(made.into_operation(), caller, limit.clone());
+    let permit = Permit::for_tests(made.into_operation(), caller, limits.clone());
     assert_eq!(
-        (permit.rate_limit(), permit.rule().is_none()),
-        (limit.as_ref(), true)
+        (permit.rate_limits(), permit.rule().is_none()),
+        (limits.as_slice(), true)
     );
 }
 

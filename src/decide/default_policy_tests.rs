@@ -31,7 +31,7 @@ fn the_default_policy_as_a_table() {
     }
     assert_eq!(table, include_str!("default_policy_table.txt"));
     assert_eq!(policy.warnings(), []);
-    assert!(policy.role("admin").unwrap().rate_limit().is_none());
+    assert!(policy.role("admin").unwrap().rate_limits().is_empty());
 }
 
 fn may(granted: &[&str]) -> String {

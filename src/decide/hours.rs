@@ -27,6 +27,8 @@ const EXAMPLE: &str =
 /// One span of time that comes back every week.
 #[derive(Debug, Clone)]
 pub(super) struct Hours {
+    /// As the policy has it, between single blanks.
+    written: Box<str>,
     /// Monday first.
     days: [bool; 7],
     /// Minutes of the day. One that ends before it begins goes on after midnight.
@@ -56,11 +58,16 @@ impl Hours {
                 (format!("`{times}` is not a span of time"), help.to_owned())
             })?;
         Ok(Self {
+            written: words.join(" ").into(),
             days,
             from,
             to,
             zone: zone_of(zone)?,
         })
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.written
     }
 
     /// Whether `now` lies within; the end does not. What goes on after midnight belongs to the day on which it
@@ -79,6 +86,12 @@ impl Hours {
     fn has(&self, day: Weekday) -> bool {
         let at = usize::try_from(day.to_monday_zero_offset()).unwrap_or(usize::MAX);
         self.days.get(at).copied().unwrap_or(false)
+    }
+}
+
+impl std::fmt::Display for Hours {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.written)
     }
 }
 

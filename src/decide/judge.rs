@@ -22,7 +22,10 @@ use super::roles::{Allowance, Grant, GrantIndex, Role};
 use super::rules::Mode;
 use super::stores::{NamedObjects, StoreObjects};
 use crate::error::{Code, Problem};
-use crate::operation::{Classification, Object, Script, Store, Touch};
+use crate::operation::{Classification, Object, Store, Touch};
+use words::{detail, forbidden, no_role, no_store, nothing_granted, unvouched};
+
+mod words;
 
 /// Most objects that a refusal names.
 const REFUSED_OBJECTS_MAX: usize = 256;
@@ -40,8 +43,10 @@ pub enum Verdict<'a> {
     Unknown {
         spelled: Option<&'a str>,
     },
-    /// The object lives here, and no grant of the role gives this action on it, at this time.
+    /// The object lives here, and no grant of the role gives this action on it.
     Denied,
+    /// This grant, and perhaps others, would give it at another time.
+    OutsideHours(&'a Grant),
     /// A deny rule overrides whatever is granted.
     DeniedBy(&'a Grant),
 }
@@ -59,6 +64,7 @@ enum Why<'p> {
     WrongStore(Store),
     Unknown { spelled: Option<&'p str> },
     Denied,
+    OutsideHours(&'p Grant),
     DeniedBy(&'p Grant),
 }
 
@@ -91,11 +97,11 @@ impl super::Policy {
             return Err(no_store(store));
         };
         let classification = asked.classification;
-        let functions = refused_functions(objects, &classification.functions);
+        let functions = objects.unlisted_functions(&classification.functions);
         if !functions.is_empty() {
             return Err(forbidden(store, &functions));
         }
-        let scripts = refused_scripts(objects, &classification.scripts);
+        let scripts = objects.unlisted_scripts(&classification.scripts);
         if !scripts.is_empty() {
             return Err(unvouched(store, &scripts));
         }
@@ -153,6 +159,7 @@ impl super::Policy {
                 Why::WrongStore(home) => Verdict::WrongStore(home),
                 Why::Unknown { spelled } => Verdict::Unknown { spelled },
                 Why::Denied => Verdict::Denied,
+                Why::OutsideHours(grant) => Verdict::OutsideHours(grant),
                 Why::DeniedBy(denial) => Verdict::DeniedBy(denial),
             }
         };
@@ -184,7 +191,7 @@ impl super::Policy {
         store: Store,
         objects: &'p StoreObjects,
         role: Option<&'p Role>,
-        touch: &Touch,
+        touch: &'p Touch,
         now: Timestamp,
     ) -> Why<'p> {
         let unknown = Why::Unknown { spelled: None };
@@ -192,6 +199,11 @@ impl super::Policy {
             role.map(|role| role.allowance(store, objects, touch, now))
         {
             return Why::DeniedBy(denial);
+        }
+        if let Some(role) = role
+            && let Some(grant) = role.at_other_times(store, objects, touch).next()
+        {
+            return Why::OutsideHours(grant);
         }
         match (objects, &touch.object) {
             (StoreObjects::Named(named), Object::Named { namespace, name }) => {
@@ -256,7 +268,7 @@ impl super::Policy {
             .map(|touch| (touch, self.why(store, objects, Some(role), touch, now)))
             .collect();
         let (code, lives_in) = leading(&refused);
-        let mut problem = Problem::new(code, detail(role, store, code, &refused));
+        let mut problem = Problem::new(code, detail(role, (store, objects), code, &refused));
         problem.lives_in = lives_in;
         for (touch, _) in &refused {
             let name = touch.object.to_string();
@@ -270,7 +282,7 @@ impl super::Policy {
         }
         let may_pass = refused.iter().all(|(touch, why)| match why {
             _ if is_system_table(asked.store, &touch.object) => false,
-            Why::Denied | Why::DeniedBy(_) => true,
+            Why::Denied | Why::OutsideHours(_) | Why::DeniedBy(_) => true,
             Why::WrongStore(_) => false,
             Why::Unknown { .. } => is_among_listed(objects, &touch.object),
         });
@@ -319,35 +331,6 @@ fn spelled<'p>(
     role?.knows(store, id).then_some(written)
 }
 
-/// Which of the functions that a statement calls the policy does not list.
-fn refused_functions<'f>(objects: &StoreObjects, functions: &'f [String]) -> Vec<&'f str> {
-    functions
-        .iter()
-        .map(String::as_str)
-        .filter(|function| match objects {
-            StoreObjects::Named(named) => {
-                let (namespace, name) = match function.split_once('.') {
-                    Some((namespace, name)) => (Some(namespace), name),
-                    None => (None, *function),
-                };
-                named.functions.find(namespace, name).is_none()
-            }
-            StoreObjects::Keys(_) => true,
-        })
-        .collect()
-}
-
-/// Which of the scripts that are not understood the policy does not vouch for.
-fn refused_scripts<'s>(objects: &StoreObjects, scripts: &'s [Script]) -> Vec<&'s Script> {
-    scripts
-        .iter()
-        .filter(|script| match objects {
-            StoreObjects::Keys(space) => !space.scripts.contains(script.digest.as_str()),
-            StoreObjects::Named(_) => true,
-        })
-        .collect()
-}
-
 /// The code of the gravest refusal, and for a wrong store the right one.
 fn leading(refused: &[(&Touch, Why<'_>)]) -> (Code, Option<Store>) {
     let mut code = Code::PolicyDenied;
@@ -355,142 +338,8 @@ fn leading(refused: &[(&Touch, Why<'_>)]) -> (Code, Option<Store>) {
         match why {
             Why::WrongStore(home) => return (Code::PolicyWrongStore, Some(*home)),
             Why::Unknown { .. } => code = Code::PolicyUnknownObject,
-            Why::Denied | Why::DeniedBy(_) => {}
+            Why::Denied | Why::OutsideHours(_) | Why::DeniedBy(_) => {}
         }
     }
     (code, None)
-}
-
-/// A sentence for each refused touch, those of the leading code first.
-fn detail(role: &Role, store: Store, code: Code, refused: &[(&Touch, Why<'_>)]) -> String {
-    let leads = |why: &Why<'_>| code_of(*why) == code;
-    let first = refused.iter().filter(|(_, why)| leads(why));
-    let then = refused.iter().filter(|(_, why)| !leads(why));
-    let mut sentences: Vec<String> = Vec::new();
-    let mut left_out = 0;
-    for (touch, why) in first.chain(then) {
-        let sentence = sentence(role, store, touch, *why);
-        if sentences.contains(&sentence) {
-            continue;
-        }
-        if sentences.len() < EXPLAINED_OBJECTS_MAX {
-            sentences.push(sentence);
-        } else {
-            left_out += 1;
-        }
-    }
-    if left_out > 0 {
-        sentences.push(format!("and {left_out} more"));
-    }
-    sentences.join("; ")
-}
-
-const fn code_of(why: Why<'_>) -> Code {
-    match why {
-        Why::WrongStore(_) => Code::PolicyWrongStore,
-        Why::Unknown { .. } => Code::PolicyUnknownObject,
-        Why::Denied | Why::DeniedBy(_) => Code::PolicyDenied,
-    }
-}
-
-fn sentence(role: &Role, store: Store, touch: &Touch, why: Why<'_>) -> String {
-    let object = &touch.object;
-    match (why, object) {
-        (Why::WrongStore(home), _) => format!(
-            "`{object}` lives in {home}, not in {store}: send what touches it to `{}`",
-            route(home)
-        ),
-        (
-            Why::Unknown {
-                spelled: Some(name),
-            },
-            _,
-        ) => {
-            format!(
-                "`{object}` is not known in {store}; names are case-sensitive here: `{name}` is known"
-            )
-        }
-        (Why::Unknown { spelled: None }, Object::Named { .. }) => format!(
-            "`{object}` is not known: the policy lists no such {} in {store} or elsewhere",
-            super::raw::object_word(store)
-        ),
-        (Why::Unknown { spelled: None }, Object::Key(_)) => {
-            format!("key `{object}` matches no key pattern of the policy")
-        }
-        (Why::Unknown { spelled: None }, Object::Keys(_)) => format!(
-            "`{object}` can match keys outside of the policy's key patterns: begin it with the prefix of one"
-        ),
-        (Why::Denied, Object::Named { .. } | Object::Key(_)) => format!(
-            "role `{}` is not granted `{}` on `{object}` in {store}",
-            role.name(),
-            touch.action
-        ),
-        (Why::Denied, Object::Keys(_)) => format!(
-            "role `{}` is not granted `{}` on every key that `{object}` can match",
-            role.name(),
-            touch.action
-        ),
-        (Why::DeniedBy(_), Object::Named { .. } | Object::Key(_)) => format!(
-            "role `{}` is denied `{}` on `{object}` in {store}, whatever else it is granted",
-            role.name(),
-            touch.action
-        ),
-        (Why::DeniedBy(_), Object::Keys(_)) => format!(
-            "role `{}` is denied `{}` on keys that `{object}` can match",
-            role.name(),
-            touch.action
-        ),
-    }
-}
-
-/// Where a store is asked over HTTP.
-const fn route(store: Store) -> &'static str {
-    match store {
-        Store::Postgres => "POST /v1/postgres/query",
-        Store::Mysql => "POST /v1/mysql/query",
-        Store::Mongodb => "POST /v1/mongodb/command",
-        Store::Redis => "POST /v1/redis/command",
-    }
-}
-
-fn no_role(role: &str) -> Refusal {
-    let detail = format!("the policy has no role `{role}`, so nothing is granted");
-    Refusal(Problem::new(Code::PolicyDenied, detail))
-}
-
-fn no_store(store: Store) -> Refusal {
-    let detail = format!("the policy has no section for {store}, so nothing there is granted");
-    Refusal(Problem::new(Code::PolicyDenied, detail))
-}
-
-fn nothing_granted(role: &Role, store: Store) -> Refusal {
-    let detail = format!("role `{}` is granted nothing in {store}", role.name());
-    Refusal(Problem::new(Code::PolicyDenied, detail))
-}
-
-fn forbidden(store: Store, functions: &[&str]) -> Refusal {
-    let named = functions.iter().take(EXPLAINED_OBJECTS_MAX);
-    let named: Vec<String> = named.map(|function| format!("`{function}`")).collect();
-    let detail = format!(
-        "calls {}, which may do more than compute; a function is allowed where the policy lists it: \
-         `functions = [...]` in `[stores.{store}]`",
-        named.join(", ")
-    );
-    Refusal(Problem::new(Code::PolicyForbiddenStatement, detail))
-}
-
-fn unvouched(store: Store, scripts: &[&Script]) -> Refusal {
-    let mut reasons: Vec<String> = scripts
-        .iter()
-        .take(EXPLAINED_OBJECTS_MAX)
-        .map(|script| format!("script `{}`: {}", script.digest, script.why))
-        .collect();
-    if scripts.len() > reasons.len() {
-        reasons.push(format!("and {} more", scripts.len() - reasons.len()));
-    }
-    let detail = format!(
-        "{}; a script is also allowed where the policy lists its digest: `scripts = [...]` in `[stores.{store}]`",
-        reasons.join("; ")
-    );
-    Refusal(Problem::new(Code::PolicyForbiddenStatement, detail))
 }

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use crate::authenticate::Principal;
 use crate::error::{Problem, PublicError};
-use crate::operation::{Object, Operation, Store};
+use crate::operation::{Object, Operation, Payload, Store};
 
 mod source;
 pub use source::{Place, PolicyFile, digest};
@@ -25,6 +25,9 @@ mod toml_tree;
 
 mod condition;
 mod hours;
+
+pub mod limits;
+pub use limits::RateLimit;
 
 mod cases;
 pub use cases::{Case, CaseRequest, Expectation};
@@ -41,12 +44,18 @@ pub use schema::schema;
 pub mod restrict;
 pub mod rules;
 
+mod words;
+pub use words::Clause;
+
 mod judge;
 pub use judge::{TouchVerdict, Verdict};
 
+mod explanation;
+pub use explanation::{Audience, Explanation, Judgement, TouchExplained};
+
 use fault::Faults;
 use judge::Judged;
-use restrict::{Circumstances, Kept, Shadow};
+use restrict::{Circumstances, Kept, Rewritings, Shadow};
 use rules::Bounds;
 use source::Sources;
 use stores::{PerStore, StoreObjects};
@@ -57,7 +66,8 @@ pub struct Policy {
     stores: PerStore<Option<StoreObjects>>,
     roles: HashMap<String, Arc<Role>>,
     mask_salt: MaskSalt,
-    digest: String,
+    digest: Arc<str>,
+    rewritings: Rewritings,
     warnings: Vec<Fault>,
 }
 
@@ -85,17 +95,6 @@ pub struct Question<'a> {
     pub now: Timestamp,
 }
 
-/// One `[rate_limits.NAME]` entry.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RateLimit {
-    pub name: String,
-    /// Requests in each `period_ms`.
-    pub requests: u32,
-    pub period_ms: u64,
-    /// How many requests may come at once.
-    pub burst: u32,
-}
-
 impl Policy {
     /// Compiles the files of one policy, merged. Fails with every fault of all of them.
     pub fn compile(files: &[PolicyFile]) -> Result<Self, PolicyFaults> {
@@ -110,7 +109,8 @@ impl Policy {
             stores,
             roles,
             mask_salt: mask_salt.unwrap_or_default(),
-            digest: source::digest(files),
+            digest: source::digest(files).into(),
+            rewritings: Rewritings::default(),
             warnings: faults.finish()?,
         })
     }
@@ -136,11 +136,11 @@ impl Policy {
             hides,
         } = self.keep(&allowed, caller, &operation, circumstances)?;
         let (role, rule) = (Arc::clone(allowed.role), allowed.rule);
-        if let Some(payload) = payload {
-            operation.payload = payload;
-        }
+        let asked = payload.map(|payload| std::mem::replace(&mut operation.payload, payload));
         Ok(Permit {
             operation,
+            asked,
+            policy: Arc::clone(&self.digest),
             caller: Arc::clone(caller),
             role,
             rule,
@@ -259,6 +259,10 @@ impl Policy {
 #[derive(Debug)]
 pub struct Permit {
     operation: Operation,
+    /// What was asked, where rules have put something else in its place.
+    asked: Option<Payload>,
+    /// The digest of the policy.
+    policy: Arc<str>,
     caller: Arc<Principal>,
     role: Arc<Role>,
     rule: Option<roles::GrantIndex>,
@@ -278,12 +282,23 @@ impl Permit {
         &self.operation
     }
 
+    /// What was asked. What may run, [`Self::operation`], differs from it where rules are kept.
+    pub fn asked(&self) -> &Payload {
+        self.asked.as_ref().unwrap_or(&self.operation.payload)
+    }
+
+    /// The digest of the policy that allows it.
+    pub const fn policy(&self) -> &Arc<str> {
+        &self.policy
+    }
+
     pub fn caller(&self) -> &Arc<Principal> {
         &self.caller
     }
 
-    pub fn rate_limit(&self) -> Option<&Arc<RateLimit>> {
-        self.role.rate_limit()
+    /// Those of the caller's role: all of them must admit it.
+    pub fn rate_limits(&self) -> &[Arc<RateLimit>] {
+        self.role.rate_limits()
     }
 
     /// The grant that allowed the first touch; a statement that touches nothing has none.
@@ -313,11 +328,13 @@ impl Permit {
     pub(crate) fn for_tests(
         operation: Operation,
         caller: Arc<Principal>,
-        rate_limit: Option<Arc<RateLimit>>,
+        rate_limits: Vec<Arc<RateLimit>>,
     ) -> Self {
         Self {
-            role: Arc::new(Role::for_tests(&caller.role, rate_limit)),
+            role: Arc::new(Role::for_tests(&caller.role, rate_limits)),
             operation,
+            asked: None,
+            policy: "tests".into(),
             caller,
             rule: None,
             bounds: Bounds::default(),
@@ -389,17 +406,47 @@ impl Policy {
         }
     }
 
-    /// The grants whose rules hold wherever a role uses an object.
-    pub fn ruling<'p>(&'p self, role: &str, store: Store, object: &Object) -> Vec<&'p Grant> {
+    /// Whether every key that one pattern matches is surely matched by another, too.
+    pub fn keys_within(inner: &str, outer: &str) -> bool {
+        match (glob::Glob::strict(inner), glob::Glob::strict(outer)) {
+            (Ok(inner), Ok(outer)) => outer.contains(&inner),
+            (Ok(_) | Err(_), _) => false,
+        }
+    }
+
+    /// What the grants of a role together demand wherever it uses a table or collection, in the policy's words, and
+    /// which grants these are; nothing, for most.
+    pub fn demanded_of(
+        &self,
+        role: &str,
+        store: Store,
+        object: &Object,
+    ) -> (Vec<Clause>, Vec<&Grant>) {
         let (Some(role), Some(StoreObjects::Named(named)), Object::Named { namespace, name }) =
             (self.roles.get(role), self.stores.get(store), object)
         else {
-            return Vec::new();
+            return (Vec::new(), Vec::new());
         };
         let id = named.objects.find(namespace.as_deref(), name);
-        let demands = id.and_then(|id| role.demands(store).get(&id));
-        let grants = demands.map_or(&[][..], |demands| &demands.grants);
-        grants.iter().filter_map(|at| role.grant(*at)).collect()
+        let Some(demands) = id.and_then(|id| role.demands(store).get(&id)) else {
+            return (Vec::new(), Vec::new());
+        };
+        let grants = demands.grants.iter().filter_map(|at| role.grant(*at));
+        (
+            words::of_rules(&demands.rules, demands.bounds),
+            grants.collect(),
+        )
+    }
+
+    /// How the salt of masks differs from another policy's, without telling either.
+    pub fn mask_salt_since(&self, before: &Self) -> Option<&'static str> {
+        let (before, after) = (before.mask_salt.as_str(), self.mask_salt.as_str());
+        match (before.is_empty(), after.is_empty()) {
+            _ if before == after => None,
+            (true, _) => Some("added"),
+            (false, true) => Some("removed"),
+            (false, false) => Some("changed"),
+        }
     }
 }
 

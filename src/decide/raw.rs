@@ -1,5 +1,6 @@
 //! The policy file as written: every value with its place, before names are looked up.
 
+use super::limits::RateLimit;
 use super::rules::Mode;
 use super::source::{Span, Written, WrittenTable};
 use crate::operation::{Action, Store};
@@ -34,7 +35,8 @@ pub(super) struct RawStore {
 pub(super) struct RawRole {
     pub(super) name: Written<String>,
     pub(super) description: Option<String>,
-    pub(super) rate_limit: Option<Written<String>>,
+    /// In the order of the file.
+    pub(super) rate_limits: Vec<Written<String>>,
     pub(super) mode: Option<Mode>,
     pub(super) timeout_ms: Option<u32>,
     pub(super) grants: Vec<RawGrant>,
@@ -70,9 +72,7 @@ pub(super) struct RawRules {
 #[derive(Debug)]
 pub(super) struct RawRateLimit {
     pub(super) name: Written<String>,
-    pub(super) requests: u32,
-    pub(super) period_ms: u64,
-    pub(super) burst: u32,
+    pub(super) limit: RateLimit,
 }
 
 /// The key under which a store lists its objects.

@@ -4,13 +4,13 @@ use toml::de::DeTable;
 
 use super::fault::{Faults, did_you_mean, nearest};
 use super::raw::{
-    RawGrant, RawPolicy, RawRateLimit, RawRole, RawRules, RawStore, namespace_key, object_word,
-    objects_key,
+    RawGrant, RawPolicy, RawRole, RawRules, RawStore, namespace_key, object_word, objects_key,
 };
 use super::source::{Sources, Written};
 use super::toml_tree::{self, TableReader};
 use crate::operation::{Action, Store};
 
+mod limits;
 mod rules;
 
 /// The version of the format that this build understands.
@@ -56,9 +56,7 @@ fn read_file(
         policy.roles.push(read_role(name, table, faults));
     }
     for (name, table) in reader.named_tables("rate_limits", faults) {
-        policy
-            .rate_limits
-            .push(read_rate_limit(name, table, faults));
+        policy.rate_limits.push(limits::read(name, table, faults));
     }
     reader.finish(faults, |key| {
         Store::parse(key).map(|store| format!("write `[stores.{store}]`"))
@@ -146,7 +144,7 @@ fn read_role(
     faults: &mut Faults,
 ) -> RawRole {
     let description = table.string("description", "description = \"…\"", faults);
-    let rate_limit = table.string("rate_limit", "rate_limit = \"NAME\"", faults);
+    let rate_limits = named_limits(&mut table, faults);
     let mode = rules::mode(&mut table, faults).map(|mode| mode.value);
     let timeout_ms = table.positive("timeout_ms", "timeout_ms = 2000", faults);
     let header = format!("[[roles.{}.grants]]", name.value);
@@ -172,12 +170,24 @@ fn read_role(
     RawRole {
         name,
         description: description.map(|text| text.value),
-        rate_limit,
+        rate_limits,
         mode,
         timeout_ms: timeout_ms.map(|timeout| timeout.value),
         grants,
         denials,
     }
+}
+
+/// `rate_limit = "a"` or `rate_limits = ["a", "b"]`.
+fn named_limits(table: &mut TableReader<'_, '_>, faults: &mut Faults) -> Vec<Written<String>> {
+    let one = table.string("rate_limit", "rate_limit = \"NAME\"", faults);
+    let list = table.strings("rate_limits", "rate_limits = [\"NAME\"]", faults);
+    if let (Some(_), Some(list)) = (&one, &list) {
+        let message = "`rate_limit` and `rate_limits` say the same".to_owned();
+        faults.error(&list.span, message, "put all names into `rate_limits`");
+    }
+    let list = list.map(|list| list.value).unwrap_or_default();
+    one.into_iter().chain(list).collect()
 }
 
 fn read_grant(mut table: TableReader<'_, '_>, faults: &mut Faults) -> Option<RawGrant> {
@@ -321,33 +331,6 @@ fn action_hint(store: Store, word: &str, names: &[&str]) -> String {
         (Store::Postgres | Store::Mysql | Store::Mongodb | Store::Redis, _) => {
             did_you_mean(word, names.iter().copied())
         }
-    }
-}
-
-fn read_rate_limit(
-    name: Written<String>,
-    mut table: TableReader<'_, '_>,
-    faults: &mut Faults,
-) -> RawRateLimit {
-    let requests = table.positive("requests", "requests = 600", faults);
-    if !table.has("requests") {
-        table.missing("requests", "requests = 600", faults);
-    }
-    let period = table.required("per", "per = \"1m\"", faults);
-    let burst = table.positive("burst", "burst = 100", faults);
-    table.finish(faults, |key| {
-        let words = ["period", "interval", "window", "every"];
-        nearest(key, words).map(|_| "write `per = \"1m\"`".to_owned())
-    });
-    // What could not be read was reported, so no policy comes of it; the limit stays, with values that raise no
-    // further fault, so that roles which name it are not reported as well.
-    let requests = requests.map_or(1, |requests| requests.value);
-    let period_ms = period.and_then(|written| duration_ms(&written, faults));
-    RawRateLimit {
-        name,
-        requests,
-        period_ms: period_ms.unwrap_or(PERIOD_MS_MAX),
-        burst: burst.map_or(requests, |burst| burst.value),
     }
 }
 

@@ -18,6 +18,9 @@ pub struct TableRules {
     pub rows: Vec<Condition>,
     /// Whether `UPDATE` and `DELETE` must say which rows.
     pub requires_where: bool,
+    /// Denied and masked columns of grants that name the table: where it has no such column, the rule is misspelled, or
+    /// the column was renamed and would be seen. A grant on `*` is for tables that have them and tables that do not.
+    pub expected: BTreeSet<Box<str>>,
 }
 
 impl TableRules {
@@ -45,6 +48,7 @@ impl TableRules {
             }
         }
         self.requires_where |= other.requires_where;
+        self.expected.extend(other.expected);
     }
 
     /// Whether a column may be named at all; `false` for those not in `columns`, and the denied.
@@ -164,6 +168,22 @@ impl Condition {
             Self::Compare { column, .. } | Self::In { column, .. } | Self::IsNull { column } => {
                 vec![&**column]
             }
+        }
+    }
+}
+
+impl Condition {
+    /// Whether it compares something with an attribute of the caller.
+    pub fn mentions(&self, attribute: Attribute) -> bool {
+        let is_it = |value: &Constant| matches!(value, Constant::Caller(of) if *of == attribute);
+        match self {
+            Self::All(conditions) | Self::Any(conditions) => {
+                conditions.iter().any(|one| one.mentions(attribute))
+            }
+            Self::Not(condition) => condition.mentions(attribute),
+            Self::Compare { value, .. } => is_it(value),
+            Self::In { values, .. } => values.iter().any(is_it),
+            Self::IsNull { .. } => false,
         }
     }
 }

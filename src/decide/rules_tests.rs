@@ -247,6 +247,63 @@ fn deny_rules_override_and_grants_hold_within_their_hours() {
     );
 }
 
+/// Who is refused because of the time learns which times would do.
+#[test]
+fn a_refusal_for_the_time_names_the_hours() {
+    let policy = compile(POLICY);
+    let weekly = "`mon-fri 08:00-18:00 UTC, sat 10:00-12:00 UTC`";
+    for (store, object, action, expected) in [
+        (
+            Postgres,
+            "orders",
+            Select,
+            format!(
+                "role `clerk` is granted `select` on `orders` in postgres at certain times alone, and it is none of them: {weekly}"
+            ),
+        ),
+        (
+            Redis,
+            "cache:1",
+            Read,
+            "role `clerk` is granted `read` on `cache:1` in redis at certain times alone, and it is none of them: `08:00-18:00 UTC`"
+                .to_owned(),
+        ),
+        (
+            Postgres,
+            "orders",
+            Delete,
+            "role `clerk` is not granted `delete` on `orders` in postgres".to_owned(),
+        ),
+    ] {
+        let touches = touching(store, &[(object, action)]);
+        let told = ask(&policy, "clerk", store, touches, NIGHT);
+        assert_eq!(told.unwrap_err().detail, expected, "{object} {action}");
+    }
+    let caller = Principal {
+        key_id: "k".into(),
+        user_id: None,
+        role: "clerk".into(),
+    };
+    let operation = Operation {
+        store: Postgres,
+        classification: Arc::new(touching(Postgres, &[("orders", Select)]).finish()),
+        payload: Payload::Sql("SELECT 1".into()),
+    };
+    let (verdicts, outcome) = policy.explain(Question {
+        caller: &caller,
+        operation: &operation,
+        now: NIGHT.parse().unwrap(),
+    });
+    let Verdict::OutsideHours(grant) = verdicts[0].verdict else {
+        panic!("{verdicts:?}");
+    };
+    assert_eq!(format!("`{}`", grant.hours_in_words()), weekly);
+    assert!(outcome.unwrap_err().0.detail.contains(weekly));
+    let nothing = ask(&policy, "clerk", Redis, Classification::default(), NIGHT);
+    let detail = nothing.unwrap_err().detail;
+    assert!(detail.ends_with(": `08:00-18:00 UTC`"), "{detail}");
+}
+
 #[test]
 fn shadow_mode_lets_through_what_only_lacks_a_grant() {
     let policy = compile(POLICY);

@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::limits::{CountMode, OnRedisFailure, Per};
 use super::raw::{namespace_key, object_word, objects_key};
 use super::rules::{Mask, Mode};
 use crate::operation::{Action, Store};
@@ -19,6 +20,14 @@ enum Kind {
     Version,
     Positive,
     Duration,
+    Share,
+    /// Actions and their costs.
+    Costs,
+    /// Actions of any store.
+    AnyActions,
+    /// Names of stores.
+    StoreNames,
+    OneOf(Vec<&'static str>),
     Flag,
     Mode,
     /// One text or several.
@@ -71,6 +80,20 @@ impl Key {
             Kind::Version => json!({"const": super::read::POLICY_VERSION}),
             Kind::Positive => json!({"type": "integer", "minimum": 1, "maximum": u32::MAX}),
             Kind::Duration => json!({"type": "string", "pattern": "^[0-9]+(ms|s|m|h)$"}),
+            Kind::Share => {
+                json!({"type": "number", "exclusiveMinimum": 0, "maximum": 10_000})
+            }
+            Kind::Costs => json!({
+                "type": "object", "propertyNames": {"enum": every_action()},
+                "additionalProperties": {"type": "integer", "minimum": 1, "maximum": u32::MAX},
+            }),
+            Kind::AnyActions => {
+                json!({"type": "array", "items": {"enum": every_action()}, "minItems": 1})
+            }
+            Kind::StoreNames => json!({
+                "type": "array", "items": {"enum": Store::ALL.map(Store::as_str)}, "minItems": 1,
+            }),
+            Kind::OneOf(words) => json!({"enum": words}),
             Kind::Flag => json!({"type": "boolean"}),
             Kind::Mode => json!({"enum": Mode::ALL.map(Mode::as_str)}),
             Kind::Texts => json!({"anyOf": [
@@ -147,7 +170,7 @@ fn policy_keys() -> Vec<Key> {
         ),
         key(
             "rate_limits",
-            Kind::Tables(table(rate_limit_keys())),
+            Kind::Tables(rate_limit()),
             "How much, by name.",
         ),
     ]
@@ -195,6 +218,11 @@ fn role_keys(grant: Value, denial: Value) -> Vec<Key> {
             "rate_limit",
             Kind::Text,
             "The name of a rate limit; without one there is no limit.",
+        ),
+        key(
+            "rate_limits",
+            Kind::SomeNames,
+            "The names of several rate limits, in place of `rate_limit`: all must admit.",
         ),
         key(
             "grants",
@@ -303,20 +331,47 @@ fn rule_keys() -> Vec<Key> {
     ]
 }
 
+/// A rate, a bound on what is in flight, or both.
+fn rate_limit() -> Value {
+    let mut schema = table(rate_limit_keys());
+    if let Some(members) = schema.as_object_mut() {
+        members.insert(
+            "anyOf".into(),
+            json!([{"required": ["requests", "per"]}, {"required": ["concurrent"]}]),
+        );
+        members.insert(
+            "dependentRequired".into(),
+            json!({"requests": ["per"], "per": ["requests"]}),
+        );
+    }
+    schema
+}
+
+fn every_action() -> Vec<&'static str> {
+    let mut names: Vec<&str> = Vec::new();
+    for action in Store::ALL.into_iter().flat_map(Action::of) {
+        if !names.contains(&action.as_str()) {
+            names.push(action.as_str());
+        }
+    }
+    names
+}
+
+#[rustfmt::skip]
 fn rate_limit_keys() -> Vec<Key> {
     vec![
-        key("requests", Kind::Positive, "Requests in each period.").required(),
-        key(
-            "per",
-            Kind::Duration,
-            "The period: `500ms`, `10s`, `1m`, `1h`; a day at most.",
-        )
-        .required(),
-        key(
-            "burst",
-            Kind::Positive,
-            "Requests that may come at once; `requests` where left out.",
-        ),
+        key("requests", Kind::Positive, "Requests in each period."),
+        key("per", Kind::Duration, "The period: `500ms`, `10s`, `1m`, `1h`; a day at most."),
+        key("burst", Kind::Positive, "Requests that may come at once; `requests` where left out."),
+        key("concurrent", Kind::Positive, "Requests in flight at once, in each sidecar."),
+        key("per_what", Kind::OneOf(Per::ALL.map(Per::as_str).to_vec()), "Whether each key or the whole role is counted; `key` where left out."),
+        key("stores", Kind::StoreNames, "The stores that are counted; all where left out."),
+        key("actions", Kind::AnyActions, "What is counted; everything where left out."),
+        key("cost", Kind::Costs, "What a statement counts for, by what it does; 1 where left out."),
+        key("mode", Kind::OneOf(CountMode::ALL.map(CountMode::as_str).to_vec()), "`leased`: sidecars take small slices ahead; `exact`: they ask Redis each time."),
+        key("on_redis_failure", Kind::OneOf(OnRedisFailure::ALL.map(OnRedisFailure::as_str).to_vec()), "Without Redis: count here (`local`), admit all (`open`), refuse all (`closed`)."),
+        key("share", Kind::Share, "How many sidecars there are, or this one's part (0.25), while it counts for itself."),
+        key("shadow", Kind::Flag, "Whether it counts what it would refuse, and refuses nothing."),
     ]
 }
 

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use miette::NamedSource;
+use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 /// One policy file as it was read. `path` is what faults show.
@@ -87,11 +88,23 @@ pub(super) struct Written<T> {
 pub(super) type WrittenTable = Written<Vec<(Written<String>, Written<String>)>>;
 
 /// A place for people: lines and columns (in characters) count from one.
-#[derive(Debug, Clone, PartialEq, Eq, Default, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, PartialOrd, Ord, Serialize)]
 pub struct Place {
     pub file: String,
     pub line: usize,
     pub column: usize,
+}
+
+impl Place {
+    /// The same without the folder, which is nobody's business but the operator's.
+    #[must_use]
+    pub fn without_folder(&self) -> Self {
+        let file = self.file.rsplit('/').next().unwrap_or_default();
+        Self {
+            file: file.to_owned(),
+            ..self.clone()
+        }
+    }
 }
 
 impl std::fmt::Display for Place {

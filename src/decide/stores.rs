@@ -7,7 +7,7 @@ use super::glob::Glob;
 use super::patterns::PatternSet;
 use super::raw::{RawStore, namespace_key, object_word, objects_key};
 use super::source::{Span, Written};
-use crate::operation::Store;
+use crate::operation::{Script, Store};
 
 /// The schema that an unqualified name means in PostgreSQL where the policy does not say.
 const POSTGRES_SCHEMA: &str = "public";
@@ -62,6 +62,33 @@ pub(super) struct ObjectId(u32);
 pub(super) enum StoreObjects {
     Named(NamedObjects),
     Keys(KeySpace),
+}
+
+impl StoreObjects {
+    /// Which of the functions that a statement calls the policy does not list.
+    pub(super) fn unlisted_functions<'f>(&self, functions: &'f [String]) -> Vec<&'f str> {
+        let is_unlisted = |function: &&str| match self {
+            Self::Named(named) => {
+                let (namespace, name) = match function.split_once('.') {
+                    Some((namespace, name)) => (Some(namespace), name),
+                    None => (None, *function),
+                };
+                named.functions.find(namespace, name).is_none()
+            }
+            Self::Keys(_) => true,
+        };
+        let functions = functions.iter().map(String::as_str);
+        functions.filter(is_unlisted).collect()
+    }
+
+    /// Which of the scripts that are not understood the policy does not vouch for.
+    pub(super) fn unlisted_scripts<'s>(&self, scripts: &'s [Script]) -> Vec<&'s Script> {
+        let is_unlisted = |script: &&Script| match self {
+            Self::Keys(space) => !space.scripts.contains(script.digest.as_str()),
+            Self::Named(_) => true,
+        };
+        scripts.iter().filter(is_unlisted).collect()
+    }
 }
 
 /// Tables or collections, and the functions that statements may call.
@@ -210,16 +237,19 @@ fn named<'r>(
             continue;
         }
         let (space, name) = split(store, &written.value);
+        // A name in the default namespace is known by its bare name wherever it is asked for.
+        let qualified = space.is_some_and(|space| space != namespace);
+        let known_as = if qualified { &written.value } else { name };
         let Some(id) = named.objects.insert(space, name) else {
             let message = format!("`{}` is listed twice in {store}", written.value);
-            faults.error(&written.span, message, "remove one of the two");
+            let first = owners.get(known_as).map(|(_, first)| &first.span);
+            let see = first.map(|first| format!(" (see {})", faults.place(first)));
+            let help = format!("remove one of the two{}", see.unwrap_or_default());
+            faults.error(&written.span, message, help);
             continue;
         };
         named.written.push(written.value.clone());
         named.folded.entry(name.to_lowercase()).or_insert(id);
-        // A name in the default namespace is known by its bare name wherever it is asked for.
-        let qualified = space.is_some_and(|space| space != namespace);
-        let known_as = if qualified { &written.value } else { name };
         if let Some((other, first)) = owners.get(known_as) {
             let message = format!("`{known_as}` is listed in {other} and in {store}");
             let place = faults.place(&first.span);

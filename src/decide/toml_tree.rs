@@ -183,23 +183,60 @@ impl<'t, 'i> TableReader<'t, 'i> {
         faults: &mut Faults,
     ) -> Option<Written<u32>> {
         let value = self.take(key)?;
+        positive_of(self.file, key, value, example, faults)
+    }
+
+    /// Takes a number, whole or not.
+    pub(super) fn number(
+        &mut self,
+        key: &'static str,
+        help: &str,
+        faults: &mut Faults,
+    ) -> Option<Written<f64>> {
+        let value = self.take(key)?;
         let span = span_of(self.file, value);
-        let Some(integer) = value.get_ref().as_integer() else {
-            wrong_type(&span, key, value, example, faults);
-            return None;
-        };
-        match u32::from_str_radix(integer.as_str(), integer.radix()) {
-            Ok(value) if value > 0 => Some(Written { value, span }),
-            Ok(_) | Err(_) => {
-                let message = format!("`{key}` is `{integer}`");
-                let help = format!(
-                    "write a whole number from 1 to {}, as in `{example}`",
-                    u32::MAX
-                );
+        let integer = value.get_ref().as_integer();
+        let integer =
+            integer.and_then(|integer| u32::from_str_radix(integer.as_str(), integer.radix()).ok());
+        let float = value.get_ref().as_float();
+        let float = float.and_then(|float| float.as_str().parse().ok());
+        match integer.map(f64::from).or(float) {
+            Some(value) => Some(Written { value, span }),
+            None => {
+                let message = format!("`{key}` is not a number of use here");
                 faults.error(&span, message, help);
                 None
             }
         }
+    }
+
+    /// Takes a table of whole numbers from 1 on, such as `{ insert = 5 }`, in the order of the file.
+    pub(super) fn positive_table(
+        &mut self,
+        key: &'static str,
+        example: &str,
+        faults: &mut Faults,
+    ) -> Vec<(Written<String>, Written<u32>)> {
+        let file = self.file;
+        let Some(value) = self.take(key) else {
+            return Vec::new();
+        };
+        let Some(table) = value.get_ref().as_table() else {
+            wrong_type(&span_of(file, value), key, value, example, faults);
+            return Vec::new();
+        };
+        let mut pairs = Vec::new();
+        for (name, value) in table {
+            let name = Written {
+                value: name.get_ref().clone().into_owned(),
+                span: span_of(file, name),
+            };
+            if let Some(value) = positive_of(file, &name.value, value, example, faults) {
+                pairs.push((name, value));
+            }
+        }
+        pairs.sort_by_key(|(name, _)| name.span.range.start);
+        pairs
     }
 
     /// Takes a table of named tables, such as `[roles]`, each as a reader with its name.
@@ -317,6 +354,32 @@ fn string_of(
         }),
         None => {
             wrong_type(&span, key, value, example, faults);
+            None
+        }
+    }
+}
+
+fn positive_of(
+    file: usize,
+    key: &str,
+    value: &Spanned<DeValue<'_>>,
+    example: &str,
+    faults: &mut Faults,
+) -> Option<Written<u32>> {
+    let span = span_of(file, value);
+    let Some(integer) = value.get_ref().as_integer() else {
+        wrong_type(&span, key, value, example, faults);
+        return None;
+    };
+    match u32::from_str_radix(integer.as_str(), integer.radix()) {
+        Ok(value) if value > 0 => Some(Written { value, span }),
+        Ok(_) | Err(_) => {
+            let message = format!("`{key}` is `{integer}`");
+            let help = format!(
+                "write a whole number from 1 to {}, as in `{example}`",
+                u32::MAX
+            );
+            faults.error(&span, message, help);
             None
         }
     }

@@ -50,7 +50,7 @@ impl Authority {
     pub(crate) fn open(folder: &Path) -> Result<Self, DevError> {
         let certificate = folder.join("ca.pem");
         let key = folder.join("ca.key");
-        if certificate.exists() && key.exists() {
+        if is_whole(&certificate, &key)? {
             let read =
                 |path: &Path| std::fs::read_to_string(path).map_err(DevError::file("read", path));
             let (pem, key_pem) = (read(&certificate)?, read(&key)?);
@@ -88,21 +88,12 @@ impl Authority {
     ) -> Result<(), DevError> {
         let names = SERVER_NAMES.map(str::to_owned).to_vec();
         let mut params = parameters(&format!("Bulkhead development {name}"), names)?;
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         // mongod also presents its certificate when it connects to itself.
         params.extended_key_usages = vec![
             ExtendedKeyUsagePurpose::ServerAuth,
             ExtendedKeyUsagePurpose::ClientAuth,
         ];
-        params.use_authority_key_identifier_extension = true;
-
-        let issuer_key = KeyPair::from_pem(&self.key_pem)?;
-        let mut issuer_params = parameters("Bulkhead development CA", Vec::new())?;
-        issuer_params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        let issuer = Issuer::new(issuer_params, issuer_key);
-        let pair = KeyPair::generate()?;
-        let certificate = params.signed_by(&pair, &issuer)?.pem();
-        let key = pair.serialize_pem();
+        let (certificate, key) = self.sign(params)?;
 
         let files = ServerCertificate::within(folder);
         folder::write_private(&files.certificate, certificate.as_bytes(), account)?;
@@ -111,6 +102,54 @@ impl Authority {
         folder::write_private(&files.both, both.as_bytes(), account)?;
         // Servers that want the authority's file must be able to read it from their own folder.
         folder::write_private(&folder.join("ca.pem"), self.pem.as_bytes(), account)
+    }
+
+    /// Issues `NAME.pem` and `NAME.key` into a folder, unless both are there. Returns whether it did.
+    pub(crate) fn issue_pair(&self, leaf: &Leaf, folder: &Path) -> Result<bool, DevError> {
+        let certificate = folder.join(format!("{}.pem", leaf.file));
+        let key = folder.join(format!("{}.key", leaf.file));
+        if is_whole(&certificate, &key)? {
+            return Ok(false);
+        }
+        let mut params = parameters(&leaf.common_name, leaf.names.clone())?;
+        params.extended_key_usages = vec![leaf.usage.clone()];
+        let (certificate_pem, key_pem) = self.sign(params)?;
+        folder::write_private(&key, key_pem.as_bytes(), &Account::Current)?;
+        folder::write_public(&certificate, certificate_pem.as_bytes())?;
+        Ok(true)
+    }
+
+    /// A new key and its certificate (PEM).
+    fn sign(&self, mut params: CertificateParams) -> Result<(String, String), DevError> {
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.use_authority_key_identifier_extension = true;
+        let issuer_key = KeyPair::from_pem(&self.key_pem)?;
+        let mut issuer_params = parameters("Bulkhead development CA", Vec::new())?;
+        issuer_params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        let issuer = Issuer::new(issuer_params, issuer_key);
+        let pair = KeyPair::generate()?;
+        let certificate = params.signed_by(&pair, &issuer)?.pem();
+        Ok((certificate, pair.serialize_pem()))
+    }
+}
+
+/// A certificate to be issued.
+pub(crate) struct Leaf {
+    /// The files' name, without its ending.
+    pub file: String,
+    pub common_name: String,
+    /// DNS names and addresses.
+    pub names: Vec<String>,
+    pub usage: ExtendedKeyUsagePurpose,
+}
+
+/// Whether both files of a pair are there. One without the other is neither used nor written over.
+pub(crate) fn is_whole(certificate: &Path, key: &Path) -> Result<bool, DevError> {
+    match (certificate.exists(), key.exists()) {
+        (true, true) => Ok(true),
+        (false, false) => Ok(false),
+        (true, false) => Err(DevError::half(certificate, key)),
+        (false, true) => Err(DevError::half(key, certificate)),
     }
 }
 

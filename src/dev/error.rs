@@ -47,6 +47,10 @@ pub enum DevError {
     },
     #[error("cannot make certificates: {0}")]
     Certificates(#[from] rcgen::Error),
+    #[error(
+        "`{}` is there and `{}` is not: nothing is written over; put the other back, or take it away", there.display(), missing.display()
+    )]
+    Half { there: PathBuf, missing: PathBuf },
     #[error("no free loopback port was found in {attempts} attempts")]
     NoPort { attempts: u32 },
     #[error("the operating system has no random bytes: {0}")]
@@ -77,6 +81,13 @@ pub enum DevError {
 }
 
 impl DevError {
+    pub(crate) fn half(there: &Path, missing: &Path) -> Self {
+        Self::Half {
+            there: there.to_owned(),
+            missing: missing.to_owned(),
+        }
+    }
+
     /// For `map_err`: the closure that names the file and what was being done to it.
     pub(crate) fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();

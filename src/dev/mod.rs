@@ -18,7 +18,7 @@
 //! Nothing is left behind: not when a start is interrupted, and not when this process is killed (see `guardian`).
 
 mod binaries;
-mod certificates;
+pub(crate) mod certificates;
 pub mod control;
 pub mod error;
 mod folder;

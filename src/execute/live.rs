@@ -5,7 +5,10 @@ use std::sync::OnceLock;
 use serde_json::value::RawValue;
 
 use super::request::SqlRequest;
-use super::settings::{PoolSettings, SqlStoreSettings, TlsMode, TlsSettings, TransactionSettings};
+use super::settings::{
+    Address, Failover, PoolSettings, SessionAttrs, SqlStoreSettings, TlsSettings,
+    TransactionSettings,
+};
 use crate::dev::{Options, Servers};
 use crate::operation::Store;
 use crate::reply::{Column, RowSink, SinkError, Value};
@@ -34,7 +37,10 @@ fn servers() -> &'static Servers {
 
 /// How an administrator reaches `store`.
 pub(super) fn settings(store: Store, pool: PoolSettings) -> SqlStoreSettings {
-    let servers = servers();
+    settings_of(servers(), store, pool)
+}
+
+fn settings_of(servers: &Servers, store: Store, pool: PoolSettings) -> SqlStoreSettings {
     let server = servers.get(store);
     let administrator = server.administrator();
     let url = server.url();
@@ -42,16 +48,60 @@ pub(super) fn settings(store: Store, pool: PoolSettings) -> SqlStoreSettings {
     SqlStoreSettings {
         host: "127.0.0.1".to_owned(),
         port: server.port(),
+        failover: Failover::default(),
         database: database.to_owned(),
         user: administrator.user.to_owned(),
         password: administrator.password.clone(),
         tls: TlsSettings {
-            mode: TlsMode::VerifyFull,
             ca_file: Some(servers.ca_file()),
+            ..TlsSettings::default()
         },
         transactions: TransactionSettings::of_pool(pool.max),
         pool,
         statement_timeout_ms: 10_000,
+    }
+}
+
+/// Two private servers of one store, of which one stands for the other's standby, and how to reach both as one.
+pub(super) struct Pair {
+    pub(super) servers: [Servers; 2],
+    pub(super) settings: SqlStoreSettings,
+    _folder: tempfile::TempDir,
+}
+
+impl Pair {
+    pub(super) async fn start(store: Store) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let ca_file = folder.path().join("both.pem");
+        let mut servers = [(); 2].map(|()| Servers::prepare(&Options::default()).unwrap());
+        let mut authorities = Vec::new();
+        for servers in &mut servers {
+            servers.get_mut(store).start().await.unwrap();
+            authorities.extend(std::fs::read(servers.ca_file()).unwrap());
+        }
+        std::fs::write(&ca_file, authorities).unwrap();
+        let [mut settings, other] =
+            [0, 1].map(|index| settings_of(&servers[index], store, small_pool(3)));
+        settings.tls.ca_file = Some(ca_file);
+        settings.user = "either".to_owned();
+        settings.password = "either".to_owned().into();
+        settings.failover = Failover {
+            others: vec![Address {
+                host: other.host,
+                port: other.port,
+            }],
+            target: SessionAttrs::ReadWrite,
+        };
+        Self {
+            servers,
+            settings,
+            _folder: folder,
+        }
+    }
+
+    /// How an administrator reaches one of them.
+    pub(super) fn administrator(&self, index: usize, store: Store) -> SqlStoreSettings {
+        settings_of(&self.servers[index], store, small_pool(1))
     }
 }
 

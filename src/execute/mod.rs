@@ -1,5 +1,6 @@
 //! Runs what was admitted: takes only a [`Ticket`](crate::limit::Ticket).
 
+pub(crate) mod hosts;
 pub mod mongodb;
 pub mod mysql;
 pub mod pool;
@@ -41,8 +42,12 @@ pub enum Error {
         /// Unique violation, serialization failure or deadlock.
         conflict: bool,
     },
+    /// No answer. What was asked may have been carried out.
     #[error("{store} is unavailable: {cause}")]
     Unavailable { store: Store, cause: String },
+    /// Nothing was sent.
+    #[error("{store} cannot be reached: {cause}")]
+    Unreached { store: Store, cause: String },
     #[error("{store}: no free connection after {waited_ms} ms")]
     PoolExhausted { store: Store, waited_ms: u64 },
     #[error("{store}: cancelled after {timeout_ms} ms")]
@@ -63,6 +68,22 @@ fn server_code(sqlstate: Option<&str>, errno: Option<i64>) -> String {
         (Some(sqlstate), None) => format!("sqlstate {sqlstate}"),
         (None, Some(errno)) => format!("code {errno}"),
         (None, None) => "no code".into(),
+    }
+}
+
+impl Error {
+    /// Whether a change may have been made although this is all that came back. Of a transaction, its
+    /// [`Fate`](transaction::Fate) tells.
+    pub const fn may_have_run(&self) -> bool {
+        match self {
+            Self::Unavailable { .. } | Self::Timeout { .. } | Self::Sink(_) => true,
+            Self::Parameter { .. }
+            | Self::Server { .. }
+            | Self::Unreached { .. }
+            | Self::PoolExhausted { .. }
+            | Self::Transaction(_)
+            | Self::Invalid(_) => false,
+        }
     }
 }
 
@@ -90,6 +111,12 @@ impl PublicError for Error {
                 problem
             }
             Self::Unavailable { store, .. } => {
+                let mut problem =
+                    Problem::new(Code::StoreUnavailable, format!("{store} did not answer"));
+                problem.retry_after_ms = Some(1000);
+                problem
+            }
+            Self::Unreached { store, .. } => {
                 let mut problem = Problem::new(
                     Code::StoreUnavailable,
                     format!("{store} cannot be reached; try again shortly"),
@@ -118,7 +145,7 @@ impl PublicError for Error {
 
 /// What a caller may do about a result that did not fit.
 fn sink_problem(error: &SinkError) -> Problem {
-    let way_out = "ask for it as a stream (`Accept: application/x-ndjson`)";
+    let way_out = "ask for it with `query` as a stream (`Accept: application/x-ndjson`)";
     let (code, detail) = match error {
         SinkError::DuplicateColumn(name) => (
             Code::RequestInvalid,
@@ -132,6 +159,13 @@ fn sink_problem(error: &SinkError) -> Problem {
                 "the result has more than {rows} rows: add a LIMIT, ask for a higher `max_rows`, or {way_out}"
             ),
         ),
+        SinkError::RowsAllowed(rows) => (
+            Code::RequestInvalid,
+            format!(
+                "the result has more than {rows} rows, which is all that the policy allows the role for this (`max_rows` of \
+                 the role or of a grant): add a LIMIT; neither a higher `max_rows` in the request nor a stream brings more"
+            ),
+        ),
         SinkError::BytesMax(bytes) => (
             Code::RequestInvalid,
             format!(
@@ -140,7 +174,9 @@ fn sink_problem(error: &SinkError) -> Problem {
         ),
         SinkError::RowBytesMax(bytes) => (
             Code::RequestInvalid,
-            format!("a row is larger than {bytes} bytes: select fewer columns, or part of a value"),
+            format!(
+                "a row is larger than {bytes} bytes, the most that one row may have, in a stream, too: select fewer columns, or part of a value"
+            ),
         ),
         SinkError::Document(cause) => (
             Code::RequestInvalid,

@@ -12,7 +12,7 @@ use secrecy::SecretString;
 use tempfile::TempDir;
 
 use super::mongodb::{MongoSettings, MongoStore};
-use super::redis::RedisSettings;
+use super::redis::{BlockingSettings, RedisSettings, SentinelLogin};
 use super::settings::{TlsMode, TlsSettings};
 use crate::authenticate::Principal;
 use crate::decide::Permit;
@@ -40,7 +40,7 @@ pub fn ticket(key_id: &str, store: Store, payload: Payload, cursors: Vec<i64>) -
         user_id: None,
         role: "app".into(),
     });
-    Ticket::for_tests(Permit::for_tests(operation, caller, None))
+    Ticket::for_tests(Permit::for_tests(operation, caller, Vec::new()))
 }
 
 /// A folder with a certificate authority and a server certificate for loopback.
@@ -61,23 +61,24 @@ impl Folder {
         let issuer = rcgen::Issuer::new(authority, authority_key);
         let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
         let key = rcgen::KeyPair::generate().unwrap();
-        let server = rcgen::CertificateParams::new(names)
-            .unwrap()
-            .signed_by(&key, &issuer)
-            .unwrap();
+        let mut server = rcgen::CertificateParams::new(names).unwrap();
+        // Of the authority's name, OpenSSL would take it for one that signed itself.
+        let name = rcgen::DnType::CommonName;
+        server.distinguished_name.push(name, "server");
+        let server = server.signed_by(&key, &issuer).unwrap();
         let both = key.serialize_pem() + &server.pem();
         std::fs::write(dir.path().join("server.pem"), both).unwrap();
         Self { dir }
     }
 
-    fn path(&self, name: &str) -> String {
+    pub fn path(&self, name: &str) -> String {
         self.dir.path().join(name).display().to_string()
     }
 
     pub fn tls(&self) -> TlsSettings {
         TlsSettings {
-            mode: TlsMode::VerifyFull,
             ca_file: Some(PathBuf::from(self.path("ca.pem"))),
+            ..TlsSettings::default()
         }
     }
 }
@@ -187,6 +188,78 @@ impl RedisServer {
             tls: self.folder.tls(),
             command_timeout_ms: 2_000,
             in_flight_max: 64,
+            blocking: BlockingSettings {
+                max: 4,
+                per_key_max: 4,
+            },
+            sentinel: SentinelLogin::default(),
+        }
+    }
+}
+
+/// A Redis without TLS, in a folder of its own, configured by the test: a node of a cluster, a replica, a Sentinel.
+pub struct PlainRedis {
+    dir: TempDir,
+    pub port: u16,
+    sentinel: bool,
+    pub process: Process,
+}
+
+impl PlainRedis {
+    /// With these lines of configuration, in which `$PORT` is its own port.
+    pub fn start(config: &str) -> Self {
+        Self::launch(config, false)
+    }
+
+    pub fn sentinel(config: &str) -> Self {
+        Self::launch(config, true)
+    }
+
+    fn launch(config: &str, sentinel: bool) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let port = free_port();
+        let path = dir.path().display();
+        let save = if sentinel { "" } else { "save \"\"\n" };
+        let text = format!(
+            "port {port}\nbind 127.0.0.1\ndir {path}\nlogfile {path}/redis.log\n{save}{config}\n"
+        );
+        let text = text.replace("$PORT", &port.to_string());
+        std::fs::write(dir.path().join("redis.conf"), text).unwrap();
+        let process = Self::process(dir.path(), sentinel, port);
+        Self {
+            dir,
+            port,
+            sentinel,
+            process,
+        }
+    }
+
+    fn process(dir: &Path, sentinel: bool, port: u16) -> Process {
+        let mut arguments = vec![dir.join("redis.conf").display().to_string()];
+        arguments.extend(sentinel.then(|| "--sentinel".to_owned()));
+        let process = Process::start(Path::new("redis-server"), &arguments);
+        listens(port);
+        process
+    }
+
+    pub fn restart(&mut self) {
+        self.process = Self::process(self.dir.path(), self.sentinel, self.port);
+    }
+
+    /// How to reach what this url names, with this password.
+    pub fn settings(url: String, password: &str) -> RedisSettings {
+        RedisSettings {
+            url: url.into(),
+            user: None,
+            password: Some(password.to_owned().into()),
+            tls: TlsSettings {
+                mode: TlsMode::Disable,
+                ..TlsSettings::default()
+            },
+            command_timeout_ms: 2_000,
+            in_flight_max: 64,
+            blocking: BlockingSettings::default(),
+            sentinel: SentinelLogin::default(),
         }
     }
 }

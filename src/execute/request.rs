@@ -17,6 +17,14 @@ pub struct SqlRequest {
     pub timeout_ms: Option<u64>,
 }
 
+impl SqlRequest {
+    /// About how many bytes the statement and its parameters take on their way to the server.
+    pub(super) fn sent_bytes(&self, sql: &str) -> usize {
+        let params = self.params.iter().map(|param| param.get().len());
+        sql.len() + params.sum::<usize>()
+    }
+}
+
 /// Parameters are values of the caller's: Debug says how many there are, and no more.
 impl fmt::Debug for SqlRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use rustls::SupportedProtocolVersion;
 use secrecy::SecretString;
 
 /// Everything that one SQL store needs. `Debug` shows no password ([`SecretString`] hides it).
@@ -10,6 +11,8 @@ pub struct SqlStoreSettings {
     /// A DNS name, an IP address or, for a Unix socket, a path that begins with `/`.
     pub host: String,
     pub port: u16,
+    /// Where the same data is, beside `host`.
+    pub failover: Failover,
     pub database: String,
     pub user: String,
     pub password: SecretString,
@@ -20,11 +23,122 @@ pub struct SqlStoreSettings {
     pub statement_timeout_ms: u64,
 }
 
+impl SqlStoreSettings {
+    /// Every server, in the order in which they are tried.
+    pub fn addresses(&self) -> Vec<Address> {
+        let first = Address {
+            host: self.host.clone(),
+            port: self.port,
+        };
+        let others = self.failover.others.iter().cloned();
+        std::iter::once(first).chain(others).collect()
+    }
+
+    /// The same, with this server alone.
+    pub fn at(&self, address: &Address) -> Self {
+        Self {
+            host: address.host.clone(),
+            port: address.port,
+            failover: Failover::default(),
+            ..self.clone()
+        }
+    }
+}
+
+/// Further servers of the same data, and which of all of them may be used.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Failover {
+    pub others: Vec<Address>,
+    pub target: SessionAttrs,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    /// As [`SqlStoreSettings::host`].
+    pub host: String,
+    pub port: u16,
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+/// What a server must offer (libpq's `target_session_attrs`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SessionAttrs {
+    /// The first that can be reached.
+    #[default]
+    Any,
+    /// The first that takes writes.
+    ReadWrite,
+}
+
+/// Whether what is sent to this host stays on this machine. A name other than `localhost` is none: who answers for names
+/// may change his mind.
+pub fn is_loopback(host: &str) -> bool {
+    let address = host.parse::<std::net::IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsSettings {
     pub mode: TlsMode,
     /// A PEM file with the CA that signed the server's certificate; without it, the system's roots.
     pub ca_file: Option<PathBuf>,
+    /// By what the server knows the sidecar, where it asks for a certificate.
+    pub identity: Option<IdentityFiles>,
+    pub min_version: TlsVersion,
+    /// Whether plaintext may leave this machine, where `mode` is plaintext; for servers that others announce later.
+    pub plaintext_over_network: bool,
+}
+
+impl TlsSettings {
+    /// Whether anything in a file of ours may change.
+    pub const fn has_files(&self) -> bool {
+        self.ca_file.is_some() || self.identity.is_some()
+    }
+
+    /// The files' names, for the log.
+    pub fn names(&self) -> String {
+        let ca = self.ca_file.iter();
+        let identity = self.identity.iter().map(|files| &files.cert_file);
+        let names: Vec<_> = ca
+            .chain(identity)
+            .map(|path| path.display().to_string())
+            .collect();
+        names.join(", ")
+    }
+}
+
+/// PEM files: a certificate with those between it and its CA, and its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdentityFiles {
+    pub cert_file: PathBuf,
+    pub key_file: PathBuf,
+}
+
+/// The oldest version of TLS that is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TlsVersion {
+    #[default]
+    V1_2,
+    V1_3,
+}
+
+impl TlsVersion {
+    /// As the configuration writes them.
+    pub const CHOICES: [(&'static str, Self); 2] = [("1.2", Self::V1_2), ("1.3", Self::V1_3)];
+
+    /// This version and what came after it.
+    pub const fn protocols(self) -> &'static [&'static SupportedProtocolVersion] {
+        const V1_3_ALONE: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
+        match self {
+            Self::V1_2 => rustls::ALL_VERSIONS,
+            Self::V1_3 => V1_3_ALONE,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +210,9 @@ impl Default for TlsSettings {
         Self {
             mode: TlsMode::VerifyFull,
             ca_file: None,
+            identity: None,
+            min_version: TlsVersion::default(),
+            plaintext_over_network: false,
         }
     }
 }

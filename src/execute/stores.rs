@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::mongodb::{MongoStore, ViewsError};
+use super::mongodb::{MongoStore, Opening, ViewsError};
 use super::mysql::MysqlStore;
 use super::pool::PoolState;
 use super::postgres::PostgresStore;
@@ -10,6 +10,7 @@ use super::redis::{RedisReply, RedisStore};
 use super::request::{AuditRow, SqlRequest};
 use super::transaction::{Batched, Begun, Fault, Statement, Transactional, batch};
 use super::{Error, mongodb, redis};
+use crate::authenticate::Principal;
 use crate::config;
 use crate::limit::Ticket;
 use crate::operation::{Classification, Operation, Payload, Store};
@@ -257,6 +258,27 @@ impl Stores {
         }
     }
 
+    /// What opened one of the caller's cursors, where that was decided under another policy than the one with this
+    /// digest, or for the key as it was before its role or user changed.
+    pub fn opened_otherwise(&self, id: i64, caller: &Principal, policy: &str) -> Option<Opening> {
+        let mongodb = self.mongodb.as_ref()?;
+        mongodb.opened_otherwise(id, caller, policy)
+    }
+
+    /// Notes under which policy a cursor was judged again.
+    pub fn cursor_judged(&self, id: i64, opening: Opening) {
+        if let Some(mongodb) = &self.mongodb {
+            mongodb.judged(id, opening);
+        }
+    }
+
+    /// Closes a cursor of the caller's, here and on its server. One that a request is using is left.
+    pub async fn close_cursor(&self, id: i64, caller: &Principal) {
+        if let Some(mongodb) = &self.mongodb {
+            mongodb.close_cursor(id, caller).await;
+        }
+    }
+
     /// Whether a configured store answers. A pool whose connections are all busy does.
     pub async fn ping(&self, store: Store) -> Result<(), Error> {
         let answer = match store {
@@ -369,7 +391,7 @@ fn control(ticket: &Ticket) -> Option<&Control> {
 }
 
 fn absent(store: Store) -> Error {
-    Error::Unavailable {
+    Error::Unreached {
         store,
         cause: "not configured".into(),
     }
@@ -387,7 +409,8 @@ fn of_mongodb(gauges: mongodb::PoolGauges) -> PoolState {
         idle: count(gauges.idle),
         waiting: count(gauges.waiting),
         max: count(gauges.max),
-        ..PoolState::default()
+        waits_total: gauges.waits_total,
+        waited_us_total: gauges.waited_us_total,
     }
 }
 
@@ -400,7 +423,9 @@ fn of_redis(gauges: redis::Gauges) -> PoolState {
         size: shared + blocking,
         in_use: busy + blocking,
         idle: shared - busy,
-        max: 1 + u32::try_from(redis::BLOCKING_CONNECTIONS_MAX).unwrap_or(u32::MAX),
-        ..PoolState::default()
+        waiting: u32::try_from(gauges.requests_waiting).unwrap_or(u32::MAX),
+        waits_total: gauges.waits_total,
+        waited_us_total: gauges.waited_us_total,
+        max: u32::try_from(gauges.blocking_max).map_or(u32::MAX, |max| max.saturating_add(1)),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::understanding::Understanding;
 use crate::execute::request::SqlRequest;
 use crate::execute::stores::Place;
 use crate::operation::Store;
@@ -59,9 +60,16 @@ pub(super) struct Rest {
     pub(super) place: Place,
     /// One for each operation.
     pub(super) requests: Vec<SqlRequest>,
+    /// What the statements take of the memory for all, until they have been decided upon.
+    pub(super) understanding: Understanding,
 }
 
 impl Rest {
+    /// The statements have been decided upon: their trees are gone.
+    pub(super) fn understood(&mut self) {
+        self.understanding = Understanding::default();
+    }
+
     /// Gives a statement, and the batch that it may be in, no more time than the policy allows it.
     pub(super) fn limit_time(&mut self, index: usize, allowed_ms: u64) {
         let limit = |asked: &mut Option<u64>| {
@@ -77,6 +85,27 @@ impl Rest {
 }
 
 impl Ask {
+    /// The same query, in a transaction that its caller holds open.
+    pub fn within(self, id: TransactionId) -> Self {
+        match self {
+            Self::Sql {
+                store,
+                sql,
+                request,
+            } => Self::Within {
+                store,
+                id,
+                statement: Statement { sql, request },
+            },
+            other @ (Self::Batch { .. }
+            | Self::Within { .. }
+            | Self::Begin { .. }
+            | Self::End { .. }
+            | Self::Mongodb { .. }
+            | Self::Redis { .. }) => other,
+        }
+    }
+
     pub const fn store(&self) -> Store {
         match self {
             Self::Sql { store, .. }

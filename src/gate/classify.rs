@@ -31,6 +31,7 @@ impl Gate {
         let classified = match ask {
             Ask::Sql { sql, request, .. } => {
                 rest.requests = vec![request];
+                self.make_room(store, &sql, &mut rest).await?;
                 let classified = self.classify_sql(store, &sql, policy).await;
                 classified.map(|known| sql_operation(store, &sql, known))
             }
@@ -51,6 +52,7 @@ impl Gate {
             }
             Ask::Within { id, statement, .. } => {
                 rest.place = Place::Within(id);
+                self.make_room(store, &statement.sql, &mut rest).await?;
                 let classified = self.classify_within(store, &statement.sql, policy).await;
                 rest.requests = vec![statement.request];
                 classified
@@ -116,6 +118,8 @@ impl Gate {
                 // Others on this thread do not wait for a long batch.
                 tokio::task::yield_now().await;
             }
+            let room = self.make_room(store, &sql, rest).await;
+            room.map_err(|problem| nothing_ran(problem, index))?;
             let classified = self.classify_within(store, &sql, policy).await;
             let operation = classified
                 .map_err(|error| nothing_ran(self.not_classified(store, &error, record), index))?;
@@ -139,6 +143,23 @@ impl Gate {
         let known = self.classify_sql(store, sql, policy).await?;
         transaction::fits(&known)?;
         Ok(sql_operation(store, sql, known))
+    }
+
+    /// Waits until there is memory to understand a text; a short one, or one that is known, takes none to speak of.
+    async fn make_room(
+        &self,
+        store: Store,
+        sql: &Arc<str>,
+        rest: &mut Rest,
+    ) -> Result<(), Problem> {
+        if sql.len() <= classify::INLINE_BYTES_MAX || self.classifications.get(store, sql).is_some()
+        {
+            return Ok(());
+        }
+        let bytes = aside(sql.len(), || classify::memory_bytes(store, sql));
+        self.understandings
+            .room(bytes, &mut rest.understanding)
+            .await
     }
 
     /// What the text touches, and what the catalogue says that this reaches.

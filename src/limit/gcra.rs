@@ -4,7 +4,8 @@
 //! lies of it in the future is the *debt*; a request adds one interval to it, time takes it away, and a request
 //! that would bring it above the capacity (interval times burst) is refused and adds nothing.
 
-use crate::decide::RateLimit;
+use super::quota::Numbers;
+use crate::decide::limits::WHOLE_SHARE_PPM;
 
 /// Longest capacity, in microseconds: 2^50, some 35 years, so that the script's floating-point numbers stay exact.
 pub const CAPACITY_US_MAX: u64 = 1 << 50;
@@ -31,7 +32,7 @@ pub struct Outcome {
 }
 
 impl Rate {
-    pub fn of(limit: &RateLimit) -> Self {
+    pub fn of(limit: Numbers) -> Self {
         let period_us = limit.period_ms.saturating_mul(1_000);
         let interval_us = period_us
             .div_ceil(u64::from(limit.requests.max(1)))
@@ -48,6 +49,26 @@ impl Rate {
 }
 
 impl Rate {
+    /// Requests that may come at once.
+    pub const fn burst(self) -> u64 {
+        self.capacity_us / self.interval_us
+    }
+
+    /// A sidecar's share of it, in millionths; never so small that nothing is admitted.
+    pub fn share(self, ppm: u32) -> Self {
+        let (ppm, whole) = (u64::from(ppm.max(1)), u64::from(WHOLE_SHARE_PPM));
+        let interval_us = self.interval_us.saturating_mul(whole).div_ceil(ppm);
+        let interval_us = interval_us.clamp(1, CAPACITY_US_MAX);
+        // In a wide number: a large burst times a million passes 64 bits.
+        let burst = u128::from(self.burst()) * u128::from(ppm) / u128::from(whole);
+        let burst = u64::try_from(burst).unwrap_or(u64::MAX).max(1);
+        let capacity_us = interval_us.saturating_mul(burst);
+        Self {
+            interval_us,
+            capacity_us: capacity_us.clamp(interval_us, CAPACITY_US_MAX),
+        }
+    }
+
     /// Nothing is asked, and nothing would be admitted.
     pub const fn nothing_left(self) -> Outcome {
         Outcome {
@@ -62,30 +83,36 @@ impl Rate {
 /// What `gcra.lua` computes, in Rust: the tests hold the script to it.
 #[cfg(test)]
 impl Rate {
-    /// One request at `now_us`, with the TAT that stands. Returns the TAT to keep, where it changes.
+    /// `need` requests at `now_us`, and up to `ahead` more, with the TAT that stands. Returns what was taken ahead, and
+    /// the TAT to keep, where it changes.
     ///
     /// A TAT further away than the capacity (the clock went back, or the limit was made smaller) counts as the
     /// capacity, so that no caller is locked out for longer than a full burst costs.
-    pub(crate) fn step(self, tat_us: u64, now_us: u64) -> (Outcome, Option<u64>) {
+    pub(crate) fn step(
+        self,
+        tat_us: u64,
+        now_us: u64,
+        need: u32,
+        ahead: u32,
+    ) -> (Outcome, u32, Option<u64>) {
         let debt = tat_us.saturating_sub(now_us).min(self.capacity_us);
-        let wanted = debt.saturating_add(self.interval_us);
-        if wanted > self.capacity_us {
-            return (self.outcome(false, debt), None);
+        let (need, ahead) = (u64::from(need), u64::from(ahead));
+        let over = (debt + self.interval_us * need.max(1)).saturating_sub(self.capacity_us);
+        if over > 0 && need > 0 {
+            return (self.outcome(over, debt), 0, None);
         }
-        (
-            self.outcome(true, wanted),
-            Some(now_us.saturating_add(wanted)),
-        )
+        let room = ((self.capacity_us - debt) / self.interval_us).saturating_sub(need);
+        let ahead = ahead.min(room / 4);
+        let debt = debt + self.interval_us * (need + ahead);
+        let tat = (need + ahead > 0).then_some(now_us + debt);
+        (self.outcome(over, debt), u32::try_from(ahead).unwrap(), tat)
     }
 
-    fn outcome(self, allowed: bool, debt: u64) -> Outcome {
-        let over = debt
-            .saturating_add(self.interval_us)
-            .saturating_sub(self.capacity_us);
+    fn outcome(self, over: u64, debt: u64) -> Outcome {
         Outcome {
-            allowed,
-            remaining: self.capacity_us.saturating_sub(debt) / self.interval_us,
-            retry_after_us: if allowed { 0 } else { over },
+            allowed: over == 0,
+            remaining: (self.capacity_us - debt) / self.interval_us,
+            retry_after_us: over,
             reset_after_us: debt,
         }
     }
@@ -96,9 +123,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn limit(requests: u32, period_ms: u64, burst: u32) -> RateLimit {
-        RateLimit {
-            name: "app".into(),
+    fn limit(requests: u32, period_ms: u64, burst: u32) -> Numbers {
+        Numbers {
             requests,
             period_ms,
             burst,
@@ -120,14 +146,54 @@ mod tests {
                 interval_us,
                 capacity_us,
             };
-            assert_eq!(Rate::of(&limit(requests, period_ms, burst)), expected);
+            assert_eq!(Rate::of(limit(requests, period_ms, burst)), expected);
+        }
+    }
+
+    #[test]
+    fn a_share_is_a_slower_rate_with_a_smaller_burst() {
+        let rate = Rate::of(limit(600, 60_000, 100));
+        for (ppm, interval_us, burst) in [
+            (1_000_000, 100_000, 100),
+            (250_000, 400_000, 25),
+            (333_333, 300_001, 33),
+            (1, 100_000_000_000, 1),
+        ] {
+            let share = rate.share(ppm);
+            assert_eq!((share.interval_us, share.burst()), (interval_us, burst));
+        }
+    }
+
+    #[test]
+    fn what_is_taken_ahead_leaves_three_quarters() {
+        // Ten a second, a hundred at once, of which so many are gone.
+        let rate = Rate::of(limit(10, 1_000, 100));
+        let now = 1_000_000_000_000;
+        for (gone, need, ahead, expected) in [
+            (0, 1, 10, 10),
+            (0, 1, 60, 24),
+            (80, 1, 10, 4),
+            (96, 1, 10, 0),
+            (99, 1, 10, 0),
+            (100, 1, 10, 0),
+            (0, 0, 10, 10),
+        ] {
+            let tat = now + gone * rate.interval_us;
+            let (_, taken, new_tat) = rate.step(tat, now, need, ahead);
+            assert_eq!(taken, expected, "{gone} {need} {ahead}");
+            let spent = if gone == 100 {
+                None
+            } else {
+                Some(u64::from(need + taken))
+            };
+            assert_eq!(new_tat, spent.map(|spent| tat + spent * rate.interval_us));
         }
     }
 
     #[test]
     fn steps_read_as_the_algorithm() {
         // Ten a second, three at once.
-        let rate = Rate::of(&limit(10, 1_000, 3));
+        let rate = Rate::of(limit(10, 1_000, 3));
         let (start, tenth) = (1_000_000_000, 100_000);
         let cases = [
             // now, tat → allowed, remaining, retry, reset, new tat
@@ -187,7 +253,11 @@ mod tests {
                 retry_after_us,
                 reset_after_us,
             };
-            assert_eq!(rate.step(tat, now), (outcome, new_tat), "{now} {tat}");
+            assert_eq!(
+                rate.step(tat, now, 1, 0),
+                (outcome, 0, new_tat),
+                "{now} {tat}"
+            );
         }
     }
 
@@ -217,21 +287,21 @@ mod tests {
             burst in 1_u32..50,
             gaps_us in prop::collection::vec(0_u64..3_000_000, 1..200),
         ) {
-            let rate = Rate::of(&limit(requests, period_ms, burst));
+            let rate = Rate::of(limit(requests, period_ms, burst));
             let mut now_us = 1_700_000_000_000_000;
             let mut bucket = Bucket { filled_us: rate.capacity_us, at_us: now_us };
             let mut tat_us = 0;
             for gap_us in gaps_us {
                 now_us += gap_us;
-                let (outcome, new_tat) = rate.step(tat_us, now_us);
+                let (outcome, _, new_tat) = rate.step(tat_us, now_us, 1, 0);
                 prop_assert_eq!(outcome.allowed, bucket.take(rate, now_us));
                 prop_assert_eq!(outcome.remaining, bucket.filled_us / rate.interval_us);
                 prop_assert_eq!(outcome.reset_after_us, rate.capacity_us - bucket.filled_us);
                 if !outcome.allowed {
                     // Waiting as told is enough, and one microsecond less is not.
                     let told = now_us + outcome.retry_after_us;
-                    prop_assert!(rate.step(tat_us, told).0.allowed);
-                    prop_assert!(!rate.step(tat_us, told - 1).0.allowed);
+                    prop_assert!(rate.step(tat_us, told, 1, 0).0.allowed);
+                    prop_assert!(!rate.step(tat_us, told - 1, 1, 0).0.allowed);
                 }
                 tat_us = new_tat.unwrap_or(tat_us);
             }

@@ -1,4 +1,4 @@
-//! The limit of this sidecar alone, while Redis is away: `governor`, one bucket for each key of each limit.
+//! The count of this sidecar alone, while Redis is away: `governor`.
 //!
 //! Time is handed in: governor's clock here is the latest `now` that anyone has brought.
 
@@ -9,89 +9,124 @@ use std::time::{Duration, Instant};
 
 use governor::clock::{Clock, Reference as _};
 use governor::middleware::StateInformationMiddleware;
-use governor::state::keyed::DashMapStateStore;
+use governor::nanos::Nanos;
+use governor::state::{NotKeyed, StateStore};
 use governor::{Quota as GovernorQuota, RateLimiter};
-use quick_cache::sync::Cache;
 
 use super::gcra::{Outcome, Rate};
 
-/// Keys whose state is kept for one limit. Beyond them, new keys share one bucket.
-pub const LOCAL_KEYS_MAX: usize = 10_000;
-/// Limits whose state is kept; the least used one is forgotten first.
-pub const LOCAL_LIMITS_MAX: usize = 256;
-
-/// The bucket of keys that found no room. No API key has an empty id.
-const OVERFLOW_KEY: &str = "";
-
-type Buckets =
-    RateLimiter<Arc<str>, DashMapStateStore<Arc<str>>, HandedClock, StateInformationMiddleware>;
-
 /// Nanoseconds since the limiter was made; the latest that was handed in.
-#[derive(Debug, Clone, Default)]
-struct HandedClock(Arc<AtomicU64>);
+#[derive(Debug, Clone)]
+pub struct HandedClock {
+    epoch: Instant,
+    latest: Arc<AtomicU64>,
+}
+
+impl HandedClock {
+    pub fn new(now: Instant) -> Self {
+        Self {
+            epoch: now,
+            latest: Arc::default(),
+        }
+    }
+
+    pub fn hand(&self, now: Instant) {
+        let elapsed = now.saturating_duration_since(self.epoch).as_nanos();
+        let elapsed = u64::try_from(elapsed).unwrap_or(u64::MAX);
+        self.latest.fetch_max(elapsed, Ordering::Relaxed);
+    }
+}
 
 impl Clock for HandedClock {
     type Instant = Duration;
 
     fn now(&self) -> Duration {
-        Duration::from_nanos(self.0.load(Ordering::Relaxed))
+        Duration::from_nanos(self.latest.load(Ordering::Relaxed))
     }
 }
 
+/// The theoretical arrival time that governor keeps, where what another limit has refused can be given back.
+#[derive(Debug, Clone, Default)]
+struct Tat(Arc<AtomicU64>);
+
+impl StateStore for Tat {
+    type Key = NotKeyed;
+
+    fn measure_and_replace<T, F, E>(&self, _: &NotKeyed, measure: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        let mut known = self.0.load(Ordering::Acquire);
+        loop {
+            let (result, tat) = measure((known > 0).then(|| Nanos::from(known)))?;
+            let replaced = self.0.compare_exchange_weak(
+                known,
+                tat.into(),
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            );
+            match replaced {
+                Ok(_) => return Ok(result),
+                Err(now) => known = now,
+            }
+        }
+    }
+}
+
+/// One bucket.
 pub struct Local {
-    epoch: Instant,
+    rate: Rate,
+    tat: Tat,
+    began: Duration,
     clock: HandedClock,
-    limits: Cache<(String, Rate), Arc<Buckets>>,
+    limiter: RateLimiter<NotKeyed, Tat, HandedClock, StateInformationMiddleware>,
 }
 
 impl std::fmt::Debug for Local {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Local")
-            .field("limits", &self.limits.len())
+            .field("rate", &self.rate)
             .finish_non_exhaustive()
     }
 }
 
 impl Local {
-    pub fn new(now: Instant) -> Self {
+    pub fn new(rate: Rate, clock: &HandedClock) -> Self {
+        let tat = Tat::default();
+        let limiter = RateLimiter::new(quota(rate), tat.clone(), clock.clone());
         Self {
-            epoch: now,
-            clock: HandedClock::default(),
-            limits: Cache::new(LOCAL_LIMITS_MAX),
+            rate,
+            tat,
+            began: clock.now(),
+            clock: clock.clone(),
+            limiter,
         }
     }
 
-    /// Takes `count` requests of one key of one limit, all or none. There must be no more than the burst.
-    pub fn take(
-        &self,
-        limit: &str,
-        key_id: &str,
-        rate: Rate,
-        count: NonZeroU32,
-        now: Instant,
-    ) -> Outcome {
-        let elapsed = now.saturating_duration_since(self.epoch).as_nanos();
-        let elapsed = u64::try_from(elapsed).unwrap_or(u64::MAX);
-        self.clock.0.fetch_max(elapsed, Ordering::Relaxed);
-        let buckets = self.buckets(limit, rate);
-        let key: Arc<str> = Arc::from(room(&buckets, key_id));
-        match buckets.check_key_n(&key, count) {
+    pub const fn rate(&self) -> Rate {
+        self.rate
+    }
+
+    /// Takes `count` requests, all or none.
+    pub fn take(&self, count: NonZeroU32, now: Instant) -> Outcome {
+        self.clock.hand(now);
+        match self.limiter.check_n(count) {
             Ok(Ok(snapshot)) => {
                 let remaining = u64::from(snapshot.remaining_burst_capacity());
-                let free_us = remaining.saturating_mul(rate.interval_us);
+                let free_us = remaining.saturating_mul(self.rate.interval_us);
                 Outcome {
                     allowed: true,
                     remaining,
                     retry_after_us: 0,
-                    reset_after_us: rate.capacity_us.saturating_sub(free_us),
+                    reset_after_us: self.rate.capacity_us.saturating_sub(free_us),
                 }
             }
             Ok(Err(not_until)) => {
                 let now = self.clock.now();
                 let wait = not_until.earliest_possible().duration_since(now);
                 let retry_after_us = wait.as_u64().div_ceil(1_000);
-                let taken_us = rate.interval_us.saturating_mul(count.get().into());
-                let until_then = rate.capacity_us.saturating_sub(taken_us);
+                let taken_us = self.rate.interval_us.saturating_mul(count.get().into());
+                let until_then = self.rate.capacity_us.saturating_sub(taken_us);
                 Outcome {
                     allowed: false,
                     remaining: 0,
@@ -99,43 +134,32 @@ impl Local {
                     reset_after_us: retry_after_us.saturating_add(until_then),
                 }
             }
-            Err(_) => rate.nothing_left(),
+            Err(_) => self.rate.nothing_left(),
         }
     }
 
-    fn buckets(&self, limit: &str, rate: Rate) -> Arc<Buckets> {
-        let name = (limit.to_owned(), rate);
-        if let Some(buckets) = self.limits.get(&name) {
-            return buckets;
-        }
-        let buckets: Arc<Buckets> = Arc::new(RateLimiter::new(
-            quota(rate),
-            DashMapStateStore::default(),
-            self.clock.clone(),
-        ));
-        // Of two that make it at once, the first stays.
-        let made = Arc::clone(&buckets);
-        self.limits
-            .get_or_insert_with(&name, || Ok::<_, std::convert::Infallible>(made))
-            .unwrap_or(buckets)
+    /// Gives back what was just taken, since another limit did not admit.
+    pub fn give_back(&self, count: NonZeroU32) {
+        let spent = self.rate.interval_us.saturating_mul(1_000);
+        let spent = spent.saturating_mul(count.get().into());
+        let back = |tat: u64| Some(tat.saturating_sub(spent));
+        // It always succeeds: the closure always gives a value.
+        let _ = self
+            .tat
+            .0
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, back);
     }
-}
 
-/// The key itself, while there is room for its state; full buckets of idle keys are forgotten to make some.
-fn room<'a>(buckets: &Buckets, key_id: &'a str) -> &'a str {
-    if buckets.len() < LOCAL_KEYS_MAX {
-        return key_id;
-    }
-    buckets.retain_recent();
-    if buckets.len() < LOCAL_KEYS_MAX {
-        key_id
-    } else {
-        OVERFLOW_KEY
+    /// Whether it is full again, so that nothing is lost when it is forgotten.
+    pub fn is_full(&self, now: Instant) -> bool {
+        self.clock.hand(now);
+        let age = self.clock.now().saturating_sub(self.began);
+        u128::from(self.tat.0.load(Ordering::Acquire)) <= age.as_nanos()
     }
 }
 
 fn quota(rate: Rate) -> GovernorQuota {
-    let burst = u32::try_from(rate.capacity_us / rate.interval_us).unwrap_or(u32::MAX);
+    let burst = u32::try_from(rate.burst()).unwrap_or(u32::MAX);
     let burst = NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN);
     let interval = Duration::from_micros(rate.interval_us);
     GovernorQuota::with_period(interval)
@@ -153,6 +177,8 @@ mod tests {
         capacity_us: 300_000,
     };
 
+    const ONE: NonZeroU32 = NonZeroU32::MIN;
+
     fn outcome(allowed: bool, remaining: u64, retry_after_us: u64, reset_after_us: u64) -> Outcome {
         Outcome {
             allowed,
@@ -165,76 +191,39 @@ mod tests {
     #[test]
     fn it_decides_as_the_shared_one() {
         let start = Instant::now();
-        let local = Local::new(start);
+        let local = Local::new(RATE, &HandedClock::new(start));
         let cases = [
-            (0, "a", outcome(true, 2, 0, 100_000)),
-            (0, "a", outcome(true, 1, 0, 200_000)),
-            (0, "a", outcome(true, 0, 0, 300_000)),
-            (0, "a", outcome(false, 0, 100_000, 300_000)),
-            (0, "b", outcome(true, 2, 0, 100_000)),
-            (40, "a", outcome(false, 0, 60_000, 260_000)),
-            (100, "a", outcome(true, 0, 0, 300_000)),
+            (0, outcome(true, 2, 0, 100_000)),
+            (0, outcome(true, 1, 0, 200_000)),
+            (0, outcome(true, 0, 0, 300_000)),
+            (0, outcome(false, 0, 100_000, 300_000)),
+            (40, outcome(false, 0, 60_000, 260_000)),
+            (100, outcome(true, 0, 0, 300_000)),
             // Time does not go back for the limiter.
-            (50, "a", outcome(false, 0, 100_000, 300_000)),
-            (10_000, "a", outcome(true, 2, 0, 100_000)),
+            (50, outcome(false, 0, 100_000, 300_000)),
+            (10_000, outcome(true, 2, 0, 100_000)),
         ];
-        for (at_ms, key_id, expected) in cases {
+        for (at_ms, expected) in cases {
             let now = start + Duration::from_millis(at_ms);
-            assert_eq!(
-                local.take("app", key_id, RATE, NonZeroU32::MIN, now),
-                expected,
-                "{at_ms} {key_id}"
-            );
+            assert_eq!(local.take(ONE, now), expected, "{at_ms}");
         }
     }
 
     #[test]
-    fn limits_and_their_changes_count_apart() {
+    fn what_is_given_back_can_be_taken_again() {
         let start = Instant::now();
-        let local = Local::new(start);
-        let other = Rate {
-            interval_us: 100_000,
-            capacity_us: 100_000,
-        };
-        assert!(local.take("app", "a", RATE, NonZeroU32::MIN, start).allowed);
-        assert!(
-            local
-                .take("app", "a", other, NonZeroU32::MIN, start)
-                .allowed
-        );
-        assert!(
-            !local
-                .take("app", "a", other, NonZeroU32::MIN, start)
-                .allowed
-        );
-        assert!(
-            local
-                .take("batch", "a", other, NonZeroU32::MIN, start)
-                .allowed
-        );
-    }
-
-    #[test]
-    fn the_number_of_keys_is_bounded() {
-        let start = Instant::now();
-        let local = Local::new(start);
-        let slow = Rate {
-            interval_us: 1 << 40,
-            capacity_us: 1 << 40,
-        };
-        for key in 0..LOCAL_KEYS_MAX {
-            assert!(
-                local
-                    .take("app", &key.to_string(), slow, NonZeroU32::MIN, start)
-                    .allowed
-            );
+        let local = Local::new(RATE, &HandedClock::new(start));
+        let three = NonZeroU32::new(3).unwrap();
+        for _ in 0..5 {
+            assert!(local.take(three, start).allowed);
+            assert!(!local.take(ONE, start).allowed);
+            assert!(!local.is_full(start));
+            local.give_back(three);
+            assert!(local.is_full(start));
         }
-        // One more shares a bucket with all that come after it.
-        assert!(local.take("app", "x", slow, NonZeroU32::MIN, start).allowed);
-        assert!(!local.take("app", "y", slow, NonZeroU32::MIN, start).allowed);
-        // When the first are idle again, there is room.
-        let later = start + Duration::from_micros(1 << 41);
-        assert!(local.take("app", "x", slow, NonZeroU32::MIN, later).allowed);
-        assert!(local.take("app", "y", slow, NonZeroU32::MIN, later).allowed);
+        assert_eq!(
+            local.take(NonZeroU32::new(4).unwrap(), start),
+            RATE.nothing_left()
+        );
     }
 }

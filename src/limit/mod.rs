@@ -1,32 +1,48 @@
-//! Rate limits: Redis (shared), governor (local), [`Ticket`].
+//! Rate limits: slices held here ([`lease`]), Redis for all sidecars together ([`shared`]), governor for this one alone
+//! ([`local`]), and [`Ticket`], the proof that they admitted.
 //!
-//! A request never waits for the limiter longer than [`SHARED_MS_MAX`]: where Redis has not answered by then, this
-//! sidecar counts by itself until Redis answers again.
+//! A request never waits for the limiter longer than [`SHARED_MS_MAX`]: where Redis has not answered by then, the
+//! policy's `on_redis_failure` says what becomes of it, and nobody waits until Redis has answered a probe.
+//! `docs/limits.md` says what each mode promises.
 
-mod gcra;
+mod admit;
+mod bucket;
+mod claim;
+pub(crate) mod gcra;
+mod lease;
 mod local;
+pub mod overrides;
 mod quota;
 pub mod shared;
 
 #[cfg(test)]
 mod server_tests;
+#[cfg(test)]
+mod simulation_tests;
 
-use std::num::NonZeroU32;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-pub use local::{LOCAL_KEYS_MAX, LOCAL_LIMITS_MAX};
-pub use quota::Quota;
+pub use admit::{Admission, Held};
+pub use bucket::BUCKETS_MAX;
+pub use claim::CountedBy;
+pub use lease::{LEASE_MS_MAX, LEASE_PARTS};
+pub use quota::{Left, Numbers, Quota, Standing};
 pub use shared::{KEY_PREFIX, SHARED_MS_MAX};
 
-use crate::decide::{Permit, RateLimit};
+use crate::authenticate::Principal;
+use crate::decide::limits::{OnRedisFailure, Per};
+use crate::decide::{Permit, Policy, RateLimit, Role};
 use crate::error::{Code, Problem, PublicError};
 use crate::execute::redis::link::{ConnectError, RedisSettings};
-use crate::operation::Payload;
-use crate::transaction::Control;
-use gcra::{Outcome, Rate};
-use local::Local;
-use shared::{Shared, Step};
+use bucket::Buckets;
+use gcra::Rate;
+use overrides::Overrides;
+use shared::{Ask, Shared, redis_key};
+
+/// What a caller is told to wait where nobody knows when there is room: requests in flight end, Redis comes back.
+const RETRY_AFTER_MS: u64 = 1_000;
 
 /// Proof that a permitted operation was admitted. `execute` accepts nothing else.
 ///
@@ -40,13 +56,12 @@ use shared::{Shared, Step};
 ///
 /// ```compile_fail,E0451
 /// fn ticket(permit: bulkhead::decide::Permit) -> bulkhead::limit::Ticket {
-///     bulkhead::limit::Ticket { permit, quota: None }
+///     bulkhead::limit::Ticket { permit }
 /// }
 /// ```
 #[derive(Debug)]
 pub struct Ticket {
     permit: Permit,
-    quota: Option<Quota>,
 }
 
 impl Ticket {
@@ -54,88 +69,118 @@ impl Ticket {
         &self.permit
     }
 
-    /// The limit that was counted against, for the reply's headers; `None` where the role has none.
-    pub fn quota(&self) -> Option<&Quota> {
-        self.quota.as_ref()
-    }
-
     /// For the tests of `execute`; no limit was asked.
     #[cfg(test)]
     pub(crate) fn for_tests(permit: Permit) -> Self {
-        Self {
-            permit,
-            quota: None,
-        }
+        Self { permit }
     }
 }
 
 /// Why an operation was not admitted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    #[error("rate limit `{}` exceeded, retry after {retry_after_ms} ms", .quota.name)]
-    Exceeded { quota: Quota, retry_after_ms: u64 },
-    /// However long the caller waited, so many would not be admitted together.
-    #[error("{count} statements at once, and the burst of rate limit `{}` is {burst}", .quota.name)]
-    AboveBurst {
-        quota: Quota,
-        count: u32,
-        burst: u32,
-    },
+#[error("{why}")]
+pub struct Error {
+    pub why: Why,
+    /// The limits, for the reply's headers.
+    pub quota: Quota,
 }
 
-impl Error {
-    /// The limit, for the reply's headers.
-    pub fn quota(&self) -> &Quota {
-        match self {
-            Self::Exceeded { quota, .. } | Self::AboveBurst { quota, .. } => quota,
-        }
-    }
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Why {
+    #[error("rate limit `{}` exceeded, retry after {retry_after_ms} ms", .limit.name)]
+    Exceeded {
+        limit: Arc<RateLimit>,
+        numbers: Numbers,
+        retry_after_ms: u64,
+    },
+    /// However long the caller waited, so many would not be admitted together.
+    #[error("{units} at once, and the burst of rate limit `{}` is {burst}", .limit.name)]
+    AboveBurst {
+        limit: Arc<RateLimit>,
+        units: u32,
+        burst: u64,
+    },
+    #[error("{max} in flight, as many as rate limit `{}` allows", .limit.name)]
+    Concurrent { limit: Arc<RateLimit>, max: u32 },
+    /// Redis is away, and the policy has its limit closed then.
+    #[error("rate limit `{}` is closed while Redis is away", .limit.name)]
+    Closed { limit: Arc<RateLimit> },
 }
 
 impl PublicError for Error {
     fn problem(&self) -> Problem {
-        match self {
-            Self::Exceeded {
-                quota,
+        let (code, detail, retry_after_ms) = match &self.why {
+            Why::Exceeded {
+                limit,
+                numbers,
                 retry_after_ms,
-            } => {
-                let detail = format!(
-                    "rate limit `{}` allows {} requests in {} s: wait {retry_after_ms} ms",
-                    quota.name, quota.limit, quota.window_s
-                );
-                let mut problem = Problem::new(Code::RateLimitExceeded, detail);
-                problem.retry_after_ms = Some(*retry_after_ms);
-                problem
-            }
-            Self::AboveBurst {
-                quota,
-                count,
-                burst,
-            } => Problem::new(
+            } => (
                 Code::RateLimitExceeded,
                 format!(
-                    "each statement of a batch counts: these are {count}, and rate limit `{}` allows {burst} at once; split the batch",
-                    quota.name
+                    "rate limit `{}` allows {} requests in {} s: wait {retry_after_ms} ms",
+                    limit.name,
+                    numbers.requests,
+                    numbers.window_s()
                 ),
+                Some(*retry_after_ms),
             ),
-        }
+            Why::AboveBurst {
+                limit,
+                units,
+                burst,
+            } => (
+                Code::RateLimitExceeded,
+                format!(
+                    "each statement of a batch or pipeline counts: these are {units}, and rate limit `{}` allows {burst} at once; split it",
+                    limit.name
+                ),
+                None,
+            ),
+            Why::Concurrent { limit, max } => (
+                Code::RateLimitExceeded,
+                format!(
+                    "rate limit `{}` allows {max} requests in flight: wait until one has ended",
+                    limit.name
+                ),
+                Some(RETRY_AFTER_MS),
+            ),
+            Why::Closed { limit } => (
+                Code::RateLimitUnavailable,
+                format!(
+                    "rate limit `{}` cannot be counted just now: try again shortly",
+                    limit.name
+                ),
+                Some(RETRY_AFTER_MS),
+            ),
+        };
+        let mut problem = Problem::new(code, detail);
+        problem.retry_after_ms = retry_after_ms;
+        problem
     }
 }
 
-/// Who counts at this moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// Who counts at this moment, or what is done instead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LimiterMode {
     /// Redis, for all sidecars together.
     Shared,
     /// This sidecar for itself: Redis is away, slow or not configured.
     Local,
+    /// Nobody: everything is admitted.
+    Open,
+    /// Nobody: everything is refused.
+    Closed,
 }
 
 impl LimiterMode {
+    pub const ALL: [Self; 4] = [Self::Shared, Self::Local, Self::Open, Self::Closed];
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Shared => "shared",
             Self::Local => "local",
+            Self::Open => "open",
+            Self::Closed => "closed",
         }
     }
 }
@@ -147,7 +192,8 @@ pub struct Limiter(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     shared: Option<Shared>,
-    local: Local,
+    buckets: Buckets,
+    overrides: Arc<Overrides>,
 }
 
 impl Limiter {
@@ -156,213 +202,117 @@ impl Limiter {
     pub fn new(redis: Option<&RedisSettings>, now: Instant) -> Result<Self, ConnectError> {
         Ok(Self(Arc::new(Inner {
             shared: redis.map(Shared::connect).transpose()?,
-            local: Local::new(now),
+            buckets: Buckets::new(BUCKETS_MAX, now),
+            overrides: Arc::default(),
         })))
     }
 
-    /// Who counts at this moment.
-    pub fn mode(&self) -> LimiterMode {
-        match &self.0.shared {
-            Some(shared) if shared.is_usable() => LimiterMode::Shared,
-            Some(_) | None => LimiterMode::Local,
+    /// Other numbers than the policy's; somebody must [`Overrides::keep`] them.
+    pub fn overrides(&self) -> &Arc<Overrides> {
+        &self.0.overrides
+    }
+
+    /// Whether Redis counts at this moment.
+    pub fn is_shared(&self) -> bool {
+        self.0.shared.as_ref().is_some_and(Shared::is_usable)
+    }
+
+    /// How the limits of a policy's roles are counted at this moment; each mode once.
+    pub fn modes(&self, policy: &Policy) -> Vec<LimiterMode> {
+        if self.is_shared() {
+            return vec![LimiterMode::Shared];
         }
-    }
-
-    /// Counts the operations of one request against their caller's limit, all or none of them. The only place where
-    /// a [`Ticket`] is made. May be cancelled; the operations may then have been counted.
-    ///
-    /// The end of a transaction is not counted: it frees what the limit protects.
-    pub async fn admit(&self, permits: Vec<Permit>, now: Instant) -> Result<Vec<Ticket>, Error> {
-        let quota = match permits.first() {
-            Some(first) => self.count(first, &permits, now).await?,
-            None => None,
-        };
-        let ticket = |permit| Ticket {
-            permit,
-            quota: quota.clone(),
-        };
-        Ok(permits.into_iter().map(ticket).collect())
-    }
-
-    /// What is left of the limit afterwards; `None` where nothing is counted.
-    async fn count(
-        &self,
-        first: &Permit,
-        permits: &[Permit],
-        now: Instant,
-    ) -> Result<Option<Quota>, Error> {
-        let counted = permits.iter().filter(|permit| is_counted(permit)).count();
-        let count = NonZeroU32::new(u32::try_from(counted).unwrap_or(u32::MAX));
-        let (Some(limit), Some(count)) = (first.rate_limit(), count) else {
-            return Ok(None);
-        };
-        let rate = Rate::of(limit);
-        if u64::from(count.get()) > rate.capacity_us / rate.interval_us {
-            return Err(Error::AboveBurst {
-                quota: Quota::of(limit, &rate.nothing_left()),
-                count: count.get(),
-                burst: limit.burst,
-            });
+        let roles = policy.roles();
+        let limits = roles.iter().flat_map(|role| role.rate_limits());
+        let rates = limits.filter_map(|limit| limit.rate);
+        let modes: BTreeSet<LimiterMode> = rates
+            .map(|rate| match rate.on_redis_failure {
+                OnRedisFailure::Closed => LimiterMode::Closed,
+                OnRedisFailure::Open if self.0.shared.is_some() => LimiterMode::Open,
+                OnRedisFailure::Open | OnRedisFailure::Local => LimiterMode::Local,
+            })
+            .collect();
+        if modes.is_empty() {
+            return vec![LimiterMode::Local];
         }
-        let outcome = self.take(limit, &first.caller().key_id, count, now).await;
-        let quota = Quota::of(limit, &outcome);
-        if outcome.allowed {
-            return Ok(Some(quota));
-        }
-        Err(Error::Exceeded {
-            quota,
-            retry_after_ms: outcome.retry_after_us.div_ceil(1_000).max(1),
-        })
+        modes.into_iter().collect()
     }
 
-    /// What is left of a key's limit, without taking any. `None` while this sidecar counts for itself, when what the
-    /// others have admitted is not known.
-    pub async fn peek(&self, limit: &RateLimit, key_id: &str) -> Option<Quota> {
-        let shared = self.0.shared.as_ref()?;
-        let step = shared.step(&limit.name, key_id, Rate::of(limit), Step::Look);
-        let outcome = step.await.ok()?;
-        Some(Quota::of(limit, &outcome))
-    }
-
-    async fn take(
-        &self,
-        limit: &RateLimit,
-        key_id: &str,
-        count: NonZeroU32,
-        now: Instant,
-    ) -> Outcome {
-        let rate = Rate::of(limit);
-        let take_here = || self.0.local.take(&limit.name, key_id, rate, count, now);
-        if let Some(shared) = &self.0.shared {
-            let step = Step::Take(count);
-            match shared.step(&limit.name, key_id, rate, step).await {
-                Ok(outcome) => {
-                    // The local count follows, so that a caller who stalls Redis does not find it fresh.
-                    take_here();
-                    return outcome;
-                }
-                Err(error) => tracing::debug!(%error, "this sidecar counts for itself"),
+    /// What is left of a caller's limits, without taking any. Of a rate nothing is known while Redis is away.
+    pub async fn peek(&self, role: &Role, caller: &Principal, now: Instant) -> Quota {
+        let mut quota = Quota::default();
+        let mut rates = Vec::new();
+        for (at, limit) in role.rate_limits().iter().enumerate() {
+            if let Some(numbers) = self.numbers(limit, at == 0, caller, now) {
+                let key = redis_key(&limit.name, limit.per, name(limit, caller));
+                rates.push((key, Rate::of(numbers), quota.0.len()));
+                let left = Left::Rate { numbers, now: None };
+                quota.0.push(Standing {
+                    limit: Arc::clone(limit),
+                    left,
+                });
+            }
+            if let Some(max) = limit.concurrent {
+                let bucket = self.0.buckets.find(limit, name(limit, caller));
+                let in_flight = bucket.map_or(0, |bucket| bucket.in_flight());
+                quota.0.push(Standing {
+                    limit: Arc::clone(limit),
+                    left: Left::Flight { max, in_flight },
+                });
             }
         }
-        take_here()
+        let debts = Box::pin(self.look(&rates)).await;
+        for ((_, rate, at), debt_us) in rates.into_iter().zip(debts) {
+            let Some(Standing { limit, left }) = quota.0.get_mut(at) else {
+                continue;
+            };
+            let bucket = self.0.buckets.find(limit, name(limit, caller));
+            let counted = bucket.as_ref().and_then(|bucket| bucket.counted.as_ref());
+            let held = counted.map_or(0, |counted| counted.held().lease.left(now));
+            *left = left.with_debt(rate, debt_us, held);
+        }
+        quota
+    }
+
+    /// The debts in Redis; none without an answer.
+    async fn look(&self, rates: &[(String, Rate, usize)]) -> Vec<u64> {
+        let (Some(shared), false) = (&self.0.shared, rates.is_empty()) else {
+            return Vec::new();
+        };
+        let asks = rates.iter().map(|(redis_key, rate, _)| Ask {
+            redis_key,
+            rate: *rate,
+            need: 0,
+            ahead: 0,
+            shadow: false,
+        });
+        let asks: Vec<Ask<'_>> = asks.collect();
+        let answers = shared.step(&asks).await.unwrap_or_default();
+        let debts = answers.iter().map(|answer| answer.outcome.reset_after_us);
+        debts.collect()
+    }
+
+    /// The numbers in force; `None` where the limit has no rate.
+    fn numbers(
+        &self,
+        limit: &RateLimit,
+        is_first: bool,
+        caller: &Principal,
+        now: Instant,
+    ) -> Option<Numbers> {
+        let rate = limit.rate.as_ref()?;
+        let other = self.0.overrides.find(limit, is_first, caller, now);
+        Some(other.unwrap_or_else(|| Numbers::of(rate)))
     }
 }
 
-fn is_counted(permit: &Permit) -> bool {
-    !matches!(
-        permit.operation().payload,
-        Payload::Control(Control::Commit | Control::RollBack)
-    )
+/// Who is counted.
+fn name<'c>(limit: &RateLimit, caller: &'c Principal) -> &'c str {
+    match limit.per {
+        Per::Key => &caller.key_id,
+        Per::Role => &caller.role,
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::authenticate::Principal;
-    use crate::operation::{Operation, Payload, Store};
-    use std::time::Duration;
-
-    pub fn permit(rate_limit: Option<RateLimit>) -> Permit {
-        let operation = Operation {
-            store: Store::Redis,
-            classification: Arc::default(),
-            payload: Payload::Redis {
-                commands: Vec::new(),
-                atomic: false,
-            },
-        };
-        let caller = Arc::new(Principal {
-            key_id: "k1".into(),
-            user_id: None,
-            role: "app".into(),
-        });
-        Permit::for_tests(operation, caller, rate_limit.map(Arc::new))
-    }
-
-    fn two_a_second() -> RateLimit {
-        RateLimit {
-            name: "app".into(),
-            requests: 2,
-            period_ms: 1_000,
-            burst: 2,
-        }
-    }
-
-    #[tokio::test]
-    async fn without_a_limit_everything_is_admitted() {
-        let now = Instant::now();
-        let limiter = Limiter::new(None, now).unwrap();
-        for _ in 0..100 {
-            let tickets = limiter.admit(vec![permit(None)], now).await.unwrap();
-            assert_eq!(tickets[0].quota(), None);
-        }
-        assert_eq!(limiter.mode(), LimiterMode::Local);
-    }
-
-    #[tokio::test]
-    async fn a_limit_is_counted_and_told() {
-        let start = Instant::now();
-        let limiter = Limiter::new(None, start).unwrap();
-        let cases = [
-            (0, Ok((1, 500))),
-            (0, Ok((0, 1_000))),
-            (0, Err(500)),
-            (300, Err(200)),
-            (500, Ok((0, 1_000))),
-        ];
-        for (at_ms, expected) in cases {
-            let now = start + Duration::from_millis(at_ms);
-            let admitted = limiter.admit(vec![permit(Some(two_a_second()))], now).await;
-            let found = match admitted {
-                Ok(tickets) => {
-                    let quota = tickets[0].quota().unwrap();
-                    Ok((quota.remaining, quota.reset_ms))
-                }
-                Err(Error::Exceeded { retry_after_ms, .. }) => Err(retry_after_ms),
-                Err(error @ Error::AboveBurst { .. }) => panic!("{error}"),
-            };
-            assert_eq!(found, expected, "{at_ms}");
-        }
-    }
-
-    #[tokio::test]
-    async fn the_refusal_says_what_to_do() {
-        let now = Instant::now();
-        let limiter = Limiter::new(None, now).unwrap();
-        for _ in 0..2 {
-            limiter
-                .admit(vec![permit(Some(two_a_second()))], now)
-                .await
-                .unwrap();
-        }
-        let error = limiter
-            .admit(vec![permit(Some(two_a_second()))], now)
-            .await
-            .unwrap_err();
-        let problem = error.problem();
-        assert_eq!(problem.code, Code::RateLimitExceeded);
-        assert_eq!(problem.retry_after_ms, Some(500));
-        assert_eq!(
-            problem.detail,
-            "rate limit `app` allows 2 requests in 1 s: wait 500 ms"
-        );
-        assert_eq!(error.quota().header(), r#""app";r=0;t=1"#);
-    }
-
-    #[tokio::test]
-    async fn a_batch_counts_each_of_its_statements_or_none() {
-        let now = Instant::now();
-        let limiter = Limiter::new(None, now).unwrap();
-        let some = |count: usize| (0..count).map(|_| permit(Some(two_a_second()))).collect();
-        let error = limiter.admit(some(3), now).await.unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "3 statements at once, and the burst of rate limit `app` is 2"
-        );
-        let one = limiter.admit(some(1), now).await.unwrap();
-        assert_eq!(one[0].quota().unwrap().remaining, 1);
-        let error = limiter.admit(some(2), now).await.unwrap_err();
-        assert_eq!(error.problem().retry_after_ms, Some(500));
-        assert_eq!(limiter.admit(some(1), now).await.unwrap().len(), 1);
-    }
-}
+mod tests;

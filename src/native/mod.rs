@@ -17,6 +17,7 @@ use crate::decide::Policy;
 use crate::operation::Store;
 
 pub mod access;
+pub mod mend;
 pub mod mongodb;
 pub mod mysql;
 mod mysql_grants;
@@ -88,6 +89,21 @@ pub struct Difference {
     pub side: Side,
     pub what: String,
     pub on: String,
+    /// The statement that undoes it, where running the printed grants again does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mend: Option<String>,
+}
+
+impl Difference {
+    fn new(subject: &str, side: Side, what: &str, on: &str) -> Self {
+        Self {
+            subject: subject.to_owned(),
+            side,
+            what: what.to_owned(),
+            on: on.to_owned(),
+            mend: None,
+        }
+    }
 }
 
 impl fmt::Display for Difference {
@@ -129,6 +145,15 @@ pub fn subjects(policy: &Policy, store: Store, account: Option<&str>) -> Vec<Sub
         });
     }
     subjects
+}
+
+/// An account's name as the store has it: MySQL's have a host, MongoDB's a database.
+pub fn account_name(store: Store, name: &str) -> String {
+    match store {
+        Store::Mysql if !name.contains('@') => format!("{name}@%"),
+        Store::Mongodb if !name.contains('@') => format!("{name}@{}", mongodb::ROLES_DATABASE),
+        Store::Postgres | Store::Mysql | Store::Mongodb | Store::Redis => name.to_owned(),
+    }
 }
 
 /// The sidecar's own account, whatever its name is.
@@ -178,11 +203,8 @@ pub fn compare(
     held: &Held,
     covers: impl Fn(&Held, &Privilege) -> bool,
 ) -> Vec<Difference> {
-    let difference = |side, privilege: &Privilege| Difference {
-        subject: subject.to_owned(),
-        side,
-        what: privilege.what.clone(),
-        on: privilege.on.clone(),
+    let difference = |side, privilege: &Privilege| {
+        Difference::new(subject, side, &privilege.what, &privilege.on)
     };
     if !held.exists {
         let absent = Privilege::new("existence", "the server: run what `policy grants` prints");

@@ -7,6 +7,7 @@ use mongodb::Client;
 use serde_json::{Value, json};
 
 use super::access::Access;
+use super::mend::{Mend, Others};
 use super::{Difference, Error, Held, Privilege, ROLE_PREFIX, Subject, compare};
 use crate::operation::Action;
 
@@ -16,39 +17,87 @@ pub const ROLES_DATABASE: &str = "admin";
 /// mongod's code for a user or role that is not there.
 const ROLE_NOT_FOUND: i32 = 31;
 
-/// The commands as JSON, each for [`ROLES_DATABASE`]: `createRole`, or `updateRole` where the role is there already.
+/// The commands as JSON, each for [`ROLES_DATABASE`]: `createRole`, or `updateRole` where the role is there already;
+/// accounts (of another database, where there is a `$db`) get the role for all callers, and no other.
 pub fn commands(subjects: &[Subject]) -> Vec<Value> {
-    subjects
-        .iter()
-        .map(|subject| {
+    let command = |subject: &Subject| {
+        if is_role(&subject.name) {
             json!({
                 "createRole": subject.name,
                 "privileges": privileges(&subject.access),
                 "roles": [],
             })
-        })
-        .collect()
+        } else {
+            let (user, database) = account(&subject.name);
+            let role = json!({"role": super::CALLERS, "db": ROLES_DATABASE});
+            let mut command = json!({"updateUser": user, "roles": [role]});
+            if let (true, Some(members)) = (database != ROLES_DATABASE, command.as_object_mut()) {
+                members.insert("$db".to_owned(), database.into());
+            }
+            command
+        }
+    };
+    subjects.iter().map(command).collect()
+}
+
+/// The same where it is known which of the roles are there.
+pub(super) fn updates(subjects: &[Subject], differences: &[Difference]) -> Vec<Value> {
+    let is_there = |name: &str| {
+        let mut all = differences.iter();
+        !all.any(|found| found.subject == name && found.what == "existence")
+    };
+    let mut commands = commands(subjects);
+    for (subject, command) in subjects.iter().zip(&mut commands) {
+        if let Some(members) = command.as_object_mut()
+            && is_there(&subject.name)
+            && let Some(name) = members.remove("createRole")
+        {
+            // The command's name is its first member.
+            let rest = std::mem::take(members);
+            members.insert("updateRole".to_owned(), name);
+            members.extend(rest);
+        }
+    }
+    commands
+}
+
+fn is_role(name: &str) -> bool {
+    name.starts_with(ROLE_PREFIX) || name == super::CALLERS
 }
 
 /// The same for mongosh.
 pub fn script(subjects: &[Subject]) -> String {
+    let (roles, accounts): (Vec<Subject>, Vec<Subject>) = subjects
+        .iter()
+        .cloned()
+        .partition(|subject| is_role(&subject.name));
     let mut text = String::from(
         "// MongoDB: the policy as roles. Run it with mongosh as a user administrator, again after every change of the\n\
-         // policy. Give the sidecar's account the one for all callers and take its other roles away:\n\
+         // policy. Give the sidecar's account the one for all callers and take its other roles away (`--account` does):\n\
          //   db.getSiblingDB(\"admin\").updateUser(\"account\", { roles: [\"bulkhead_callers\"] })\n\
          const admin = db.getSiblingDB(\"admin\");\n\
          for (const role of [\n",
     );
-    for command in commands(subjects) {
+    for command in commands(&roles) {
         text += &format!("  {command},\n");
     }
-    text + "]) {\n\
+    text += "]) {\n\
         \x20 const known = admin.runCommand({ rolesInfo: { role: role.createRole, db: \"admin\" } }).roles.length > 0;\n\
         \x20 const { createRole, ...content } = role;\n\
         \x20 const done = admin.runCommand(known ? { updateRole: createRole, ...content } : role);\n\
         \x20 if (!done.ok) throw new Error(`${createRole}: ${done.errmsg}`);\n\
         \x20 print(`${createRole}: ${known ? \"updated\" : \"created\"}`);\n\
-        }\n"
+        }\n";
+    for subject in &accounts {
+        let (user, database) = account(&subject.name);
+        let role = json!([{"role": super::CALLERS, "db": ROLES_DATABASE}]);
+        text += &format!(
+            "db.getSiblingDB({}).updateUser({}, {{ roles: {role} }});\n",
+            json!(database),
+            json!(user)
+        );
+    }
+    text
 }
 
 fn privileges(access: &Access) -> Vec<Value> {
@@ -115,7 +164,7 @@ pub async fn differences(client: &Client, subjects: &[Subject]) -> Result<Vec<Di
     let mut all = Vec::new();
     for subject in subjects {
         let name = &subject.name;
-        let (command, field) = if name.starts_with(ROLE_PREFIX) || name == super::CALLERS {
+        let (command, field) = if is_role(name) {
             let of = doc! {"role": name, "db": ROLES_DATABASE};
             (doc! {"rolesInfo": of, "showPrivileges": true}, "roles")
         } else {
@@ -165,11 +214,8 @@ pub async fn own_differences(client: &Client, subject: &Subject) -> Result<Vec<D
     ))
 }
 
-/// Native roles that no role of the policy has, and the accounts that hold one of ours.
-pub async fn others(
-    client: &Client,
-    subjects: &[Subject],
-) -> Result<(Vec<String>, Vec<String>), Error> {
+/// Who else there is that concerns us.
+pub(super) async fn others(client: &Client, subjects: &[Subject]) -> Result<Others, Error> {
     let roles = ask(client, doc! {"rolesInfo": 1}).await?;
     let text = |document: &Document, key| document.get_str(key).unwrap_or_default().to_owned();
     let documents = |answer: &Document, key: &str| -> Vec<Document> {
@@ -178,11 +224,19 @@ pub async fn others(
             .filter_map(|item| item.as_document().cloned())
             .collect()
     };
+    let dropped = |name: String| {
+        let mend = Mend {
+            text: format!("db.getSiblingDB(\"admin\").dropRole({});", json!(name)),
+            command: json!({"dropRole": name}),
+        };
+        (name, mend)
+    };
     let strays = documents(&roles, "roles")
         .iter()
         .map(|role| text(role, "role"))
         .filter(|role| role.starts_with(ROLE_PREFIX))
         .filter(|role| !subjects.iter().any(|subject| subject.name == *role))
+        .map(dropped)
         .collect();
     let users = ask(client, doc! {"usersInfo": {"forAllDBs": true}}).await?;
     let holders = documents(&users, "users")
@@ -195,7 +249,11 @@ pub async fn others(
         })
         .map(|user| format!("{}@{}", text(user, "user"), text(user, "db")))
         .collect();
-    Ok((strays, holders))
+    Ok(Others {
+        strays,
+        holders,
+        ..Others::default()
+    })
 }
 
 async fn ask(client: &Client, command: Document) -> Result<Document, Error> {

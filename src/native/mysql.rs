@@ -7,6 +7,7 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
 
 use super::access::{Access, Columns, Name};
+use super::mend::{Mend, Others};
 use super::mysql_grants::{self, Line};
 use super::{CALLERS, Difference, Error, Held, Privilege, ROLE_PREFIX, Subject, compare};
 use crate::operation::Action;
@@ -188,11 +189,8 @@ pub async fn whoami(conn: &mut Conn) -> Result<String, Error> {
     account.ok_or_else(|| Error::Read("the server does not say who the connection is".into()))
 }
 
-/// Native roles that no role of the policy has, and the accounts that hold one of ours.
-pub async fn others(
-    conn: &mut Conn,
-    subjects: &[Subject],
-) -> Result<(Vec<String>, Vec<String>), Error> {
+/// Who else there is that concerns us.
+pub(super) async fn others(conn: &mut Conn, subjects: &[Subject]) -> Result<Others, Error> {
     let mariadb: Vec<(String, String, String)> = conn
         .query("SELECT CONVERT(User, CHAR), CONVERT(Host, CHAR), CONVERT(Role, CHAR) FROM mysql.roles_mapping")
         .await
@@ -201,27 +199,84 @@ pub async fn others(
         .query("SELECT TO_USER, TO_HOST, FROM_USER FROM mysql.role_edges")
         .await
         .unwrap_or_default();
-    let names: Vec<String> = conn
-        .query("SELECT DISTINCT CONVERT(User, CHAR) FROM mysql.user WHERE User LIKE 'bulkhead\\_role\\_%'")
+    let names: Vec<(String, String)> = conn
+        .query("SELECT CONVERT(User, CHAR), CONVERT(Host, CHAR) FROM mysql.user WHERE User LIKE 'bulkhead\\_role\\_%'")
         .await
         .map_err(unread)?;
-    let is_known = |name: &String| subjects.iter().any(|subject| subject.name == *name);
-    let strays = names.into_iter().filter(|name| !is_known(name)).collect();
-    let holders: BTreeSet<String> = mariadb
-        .into_iter()
-        .chain(mysql)
-        .filter(|(user, host, role)| {
-            let ours = role == CALLERS || role.starts_with(ROLE_PREFIX);
-            ours && !host.is_empty() && !user.starts_with(ROLE_PREFIX) && user != CALLERS
-        })
-        .map(|(user, host, _)| format!("{user}@{host}"))
-        .collect();
+    let is_known = |name: &str| subjects.iter().any(|subject| subject.name == name);
+    let strays = names.into_iter().filter(|(name, _)| !is_known(name));
+    let dropped = |(name, host): (String, String)| {
+        // MariaDB's roles have no host; MySQL's have one, as users do.
+        let mend = if host.is_empty() {
+            format!("DROP ROLE {};", identifier(&name))
+        } else {
+            format!("DROP USER {}@{};", literal(&name), literal(&host))
+        };
+        (name, Mend::sql(mend))
+    };
+    let mut holders = BTreeSet::new();
+    let mut memberships = Vec::new();
     // An administrator who made the roles holds them, and is no holder to judge.
     let me = whoami(conn).await?;
-    Ok((
-        strays,
-        holders.into_iter().filter(|holder| *holder != me).collect(),
-    ))
+    for (user, host, role) in mariadb.into_iter().chain(mysql) {
+        let is_role = host.is_empty() || is_known(&user);
+        let holder = if is_role {
+            user
+        } else {
+            format!("{user}@{host}")
+        };
+        if role == CALLERS || role.starts_with(ROLE_PREFIX) {
+            if !is_role && !holder.starts_with(ROLE_PREFIX) && holder != me {
+                holders.insert(holder);
+            }
+            continue;
+        }
+        let mend = format!("REVOKE {} FROM {};", identifier(&role), grantee(&holder));
+        memberships.push((holder, Mend::sql(mend)));
+    }
+    Ok(Others {
+        strays: strays.map(dropped).collect(),
+        holders: holders.into_iter().collect(),
+        memberships,
+        public: public(conn).await,
+        ..Others::default()
+    })
+}
+
+/// What undoes a privilege of an account that the script of grants leaves alone.
+pub(super) fn mend(found: &Difference) -> Option<Mend> {
+    revoke(&found.what, &found.on, &grantee(&found.subject))
+}
+
+/// Takes a privilege away. Names with dots in them could be taken apart in two ways, and are left to people.
+fn revoke(what: &str, on: &str, from: &str) -> Option<Mend> {
+    let whole = |space: &str, name: &str| format!("{}.{}", identifier(space), identifier(name));
+    let (place, columns) = if on == "the server" {
+        ("*.*".to_owned(), String::new())
+    } else if let Some(pattern) = on.strip_prefix("databases like ") {
+        (format!("{}.*", identifier(pattern)), String::new())
+    } else {
+        let (kind, name) = on.split_once(' ')?;
+        let parts: Vec<&str> = name.split('.').collect();
+        match (kind, parts.as_slice()) {
+            ("table", [space, name]) => (whole(space, name), String::new()),
+            ("function" | "procedure", [space, name]) => {
+                let kind = kind.to_uppercase();
+                (format!("{kind} {}", whole(space, name)), String::new())
+            }
+            ("column", [space, table, column]) => {
+                (whole(space, table), format!(" ({})", identifier(column)))
+            }
+            (_, _) => return None,
+        }
+    };
+    let words = |c: char| c.is_ascii_alphabetic() || c == ' ';
+    if !what.chars().all(words) || what.starts_with("something") {
+        return None;
+    }
+    Some(Mend::sql(format!(
+        "REVOKE {what}{columns} ON {place} FROM {from};"
+    )))
 }
 
 /// What an account or role may do, with every role that it holds; `None` is the connection's own.
@@ -269,17 +324,34 @@ async fn held(conn: &mut Conn, name: Option<&str>) -> Result<Held, Error> {
             }
         }
     }
-    // MariaDB from 10.11 on grants to everybody, too; other servers do not know the word.
-    if let Ok(lines) = conn.query::<String, _>("SHOW GRANTS FOR PUBLIC").await {
-        let lines = lines.iter().filter_map(|line| mysql_grants::read(line));
-        for line in lines {
-            if let Line::Privileges(privileges) = line {
-                held.privileges.extend(privileges);
-            }
-        }
-    }
+    let public = public(conn).await.into_iter();
+    held.privileges
+        .extend(public.map(|(privilege, _)| privilege));
     Ok(held)
 }
+
+/// What everybody may do: MariaDB from 10.11 on has such grants, other servers do not know the word.
+async fn public(conn: &mut Conn) -> Vec<(Privilege, Mend)> {
+    let lines: Vec<String> = conn
+        .query("SHOW GRANTS FOR PUBLIC")
+        .await
+        .unwrap_or_default();
+    let mut all = Vec::new();
+    for line in lines.iter().filter_map(|line| mysql_grants::read(line)) {
+        if let Line::Privileges(privileges) = line {
+            all.extend(privileges.into_iter().map(|privilege| {
+                let mend = revoke(&privilege.what, &privilege.on, EVERYBODY);
+                let left = || Mend::sql(format!("-- left to you: PUBLIC has {privilege}"));
+                let mend = mend.unwrap_or_else(left);
+                (privilege, mend)
+            }));
+        }
+    }
+    all
+}
+
+/// MariaDB's word for everybody.
+const EVERYBODY: &str = "PUBLIC";
 
 /// `ER_NONEXISTING_GRANT`: there is no such account or role.
 const NO_GRANT: u16 = 1141;

@@ -10,6 +10,9 @@ use super::{Difference, Error, Held, Privilege, Subject, compare};
 use crate::operation::Action;
 use crate::system::describe;
 
+mod others;
+pub(super) use others::{mend, others};
+
 const HELD: &str = include_str!("postgres.sql");
 
 /// What the server says of names that the policy uses: columns, sequences behind them, functions' signatures.
@@ -25,12 +28,6 @@ const TABLES: &str = "SELECT n.nspname, c.relname, a.attname, \
 const FUNCTIONS: &str = "SELECT n.nspname, p.proname, n.nspname || '.' || p.proname || '(' || \
     pg_catalog.pg_get_function_identity_arguments(p.oid) || ')' \
     FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = ANY ($1)";
-
-/// Every subject that the server knows and that might be compared.
-const HOLDERS: &str = "SELECT DISTINCT m.rolname FROM pg_catalog.pg_auth_members a \
-    JOIN pg_catalog.pg_roles r ON r.oid = a.roleid JOIN pg_catalog.pg_roles m ON m.oid = a.member \
-    WHERE m.rolcanlogin AND (r.rolname = $1 OR starts_with(r.rolname, $2))";
-const STRAYS: &str = "SELECT rolname FROM pg_catalog.pg_roles WHERE starts_with(rolname, $1)";
 
 /// The table of the audit trail, into which the sidecar's account writes a row with each change.
 const AUDIT: &str = "audit_logs";
@@ -281,26 +278,6 @@ pub async fn differences(client: &Client, subjects: &[Subject]) -> Result<Vec<Di
         all.extend(of_subject(client, subject, &facts).await?);
     }
     Ok(all)
-}
-
-/// Native roles that no role of the policy has, and the accounts that hold one of ours.
-pub async fn others(
-    client: &Client,
-    subjects: &[Subject],
-) -> Result<(Vec<String>, Vec<String>), Error> {
-    let names = |rows: Vec<tokio_postgres::Row>| -> Vec<String> {
-        rows.iter().filter_map(|row| row.try_get(0).ok()).collect()
-    };
-    let strays = client
-        .query(STRAYS, &[&super::ROLE_PREFIX])
-        .await
-        .map_err(unread)?;
-    let mut strays = names(strays);
-    strays.retain(|stray| !subjects.iter().any(|subject| subject.name == *stray));
-    let holders = client
-        .query(HOLDERS, &[&super::CALLERS, &super::ROLE_PREFIX])
-        .await;
-    Ok((strays, names(holders.map_err(unread)?)))
 }
 
 async fn of_subject(

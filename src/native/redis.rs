@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use redis::aio::MultiplexedConnection;
 use redis::{Value, from_redis_value};
 
+use super::mend::{Mend, Others};
 use super::redis_commands::{commands, is_newer, keys};
 use super::{CALLERS, Difference, Error, Held, Privilege, ROLE_PREFIX, Subject, compare};
 
@@ -177,10 +178,10 @@ pub async fn whoami(connection: &mut MultiplexedConnection) -> Result<Option<Str
 }
 
 /// Users that no role of the policy has; and whether anybody may do anything without logging in.
-pub async fn others(
+pub(super) async fn others(
     connection: &mut MultiplexedConnection,
     subjects: &[Subject],
-) -> Result<(Vec<String>, Vec<Difference>), Error> {
+) -> Result<Others, Error> {
     let users: Vec<String> = redis::cmd("ACL")
         .arg("USERS")
         .query_async(connection)
@@ -190,21 +191,46 @@ pub async fn others(
     let strays = users
         .into_iter()
         .filter(|user| user.starts_with(ROLE_PREFIX) || user == CALLERS)
-        .filter(|user| !is_known(user))
-        .collect();
+        .filter(|user| !is_known(user));
+    let dropped = |user: String| {
+        let mend = acl(&["DELUSER", &user]);
+        (user, mend)
+    };
     let default = listed(connection, "default").await?;
     let open = Privilege::new("no password", "logging in");
     let off = Privilege::new("off", "logging in");
     let mut anybody = Vec::new();
     if default.privileges.contains(&open) && !default.privileges.contains(&off) {
-        anybody.push(Difference {
-            subject: "default".to_owned(),
-            side: super::Side::Extra,
-            what: "whatever it may do, without a password".to_owned(),
-            on: "the server".to_owned(),
-        });
+        let what = "whatever it may do, without a password";
+        anybody.push(Difference::new(
+            "default",
+            super::Side::Extra,
+            what,
+            "the server",
+        ));
     }
-    Ok((strays, anybody))
+    Ok(Others {
+        strays: strays.map(dropped).collect(),
+        anybody,
+        ..Others::default()
+    })
+}
+
+fn acl(words: &[&str]) -> Mend {
+    let all: Vec<&str> = std::iter::once("ACL")
+        .chain(words.iter().copied())
+        .collect();
+    let quoted: Vec<String> = all.iter().map(|word| quoted(word)).collect();
+    Mend {
+        text: quoted.join(" "),
+        command: all.into(),
+    }
+}
+
+/// What undoes what the script of grants leaves alone: passwords are the operator's, but none at all is nobody's.
+pub(super) fn mend(found: &Difference) -> Option<Mend> {
+    let is_open = found.what == "no password";
+    is_open.then(|| acl(&["SETUSER", &found.subject, "resetpass"]))
 }
 
 /// What `ACL GETUSER` says, but for the commands.

@@ -7,13 +7,18 @@ use ::redis::aio::MultiplexedConnection;
 use mysql_async::Conn;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::{Difference, Error, Side, mongodb, mysql, postgres, redis, sidecar, subjects};
+use super::mend::{self, Comparison};
+use super::{
+    Difference, Error, Side, Subject, account_name, mongodb, mysql, postgres, redis, sidecar,
+    subjects,
+};
 use crate::config;
+use crate::config::reach::Reach;
 use crate::decide::Policy;
 use crate::execute::mongodb::MongoSettings;
-use crate::execute::redis::RedisSettings;
+use crate::execute::redis::{BlockingSettings, RedisSettings, SentinelLogin};
 use crate::execute::settings::{
-    PoolSettings, SqlStoreSettings, TlsMode, TlsSettings, TransactionSettings,
+    Failover, PoolSettings, SqlStoreSettings, TlsMode, TlsSettings, TransactionSettings,
 };
 use crate::operation::Store;
 
@@ -45,16 +50,18 @@ impl Target {
         let parts = Parts::read(store, url)?;
         let ca_file = ca_file.or_else(|| parts.ca_file());
         let tls = TlsSettings {
-            mode: if parts.is_encrypted() || ca_file.is_some() || !is_loopback(&parts.host) {
+            mode: if parts.is_encrypted() || ca_file.is_some() || leaves(store, url, &parts.host) {
                 TlsMode::VerifyFull
             } else {
                 TlsMode::Disable
             },
             ca_file,
+            ..TlsSettings::default()
         };
         let sql = |port, pool| SqlStoreSettings {
             host: parts.host.clone(),
             port: parts.port.unwrap_or(port),
+            failover: Failover::default(),
             database: parts.path.clone(),
             user: parts.user.clone(),
             password: SecretString::from(parts.password.clone()),
@@ -81,82 +88,90 @@ impl Target {
                 tls,
                 command_timeout_ms: RedisSettings::COMMAND_TIMEOUT_MS,
                 in_flight_max: RedisSettings::IN_FLIGHT_MAX,
+                blocking: BlockingSettings::default(),
+                sentinel: SentinelLogin::default(),
             }),
         })
     }
 
+    /// The same with a password that its URL does not show.
+    #[must_use]
+    pub fn with_password(mut self, password: SecretString) -> Self {
+        match &mut self {
+            Self::Postgres(settings) | Self::Mysql(settings) => settings.password = password,
+            Self::Mongodb(settings) => settings.password = Some(password),
+            Self::Redis(settings) => settings.password = Some(password),
+        }
+        self
+    }
+
     /// Every difference, as an administrator sees it: of the policy's roles, of the accounts that hold one of them
-    /// and of `account`, and roles that the policy does not have.
+    /// and of `account`, and roles that the policy does not have; with what mends them.
     pub async fn differences(
         &self,
         policy: &Policy,
         account: Option<&str>,
-    ) -> Result<Vec<Difference>, Error> {
+    ) -> Result<Comparison, Error> {
         let comparing = self.compare(policy, account);
         tokio::time::timeout(COMPARE_TIMEOUT, comparing)
             .await
             .map_err(|_| Error::Read("it takes too long".into()))?
     }
 
-    async fn compare(
-        &self,
-        policy: &Policy,
-        account: Option<&str>,
-    ) -> Result<Vec<Difference>, Error> {
+    async fn compare(&self, policy: &Policy, account: Option<&str>) -> Result<Comparison, Error> {
         let store = self.store();
-        let account = account.map(|name| match store {
-            Store::Mysql if !name.contains('@') => format!("{name}@%"),
-            Store::Postgres | Store::Mysql | Store::Mongodb | Store::Redis => name.to_owned(),
-        });
-        let mut subjects = subjects(policy, store, account.as_deref());
-        let mut others: Vec<String> = Vec::new();
-        let mut add = |holders: Vec<String>, subjects: &mut Vec<super::Subject>| {
-            for holder in holders {
-                if !subjects.iter().any(|subject| subject.name == holder) {
-                    subjects.push(sidecar(policy, store, &holder));
-                    others.push(holder);
-                }
-            }
+        let account = account.map(|name| account_name(store, name));
+        let scripted = subjects(policy, store, account.as_deref());
+        let with = |holders: &[String]| {
+            let is_new = |holder: &&String| scripted.iter().all(|one| one.name != **holder);
+            let holders = holders.iter().filter(is_new);
+            let holders: Vec<Subject> = holders.map(|name| sidecar(policy, store, name)).collect();
+            (
+                scripted
+                    .iter()
+                    .cloned()
+                    .chain(holders.iter().cloned())
+                    .collect::<Vec<_>>(),
+                holders,
+            )
         };
-        let (strays, mut all) = match self {
+        let (others, only_holders, mut all) = match self {
             Self::Postgres(settings) => {
                 let client = crate::system::connect(settings)
                     .await
                     .map_err(unconnected)?;
-                let (strays, holders) = postgres::others(&client, &subjects).await?;
-                add(holders, &mut subjects);
-                (strays, postgres::differences(&client, &subjects).await?)
+                let others = postgres::others(&client, &scripted).await?;
+                let (subjects, holders) = with(&others.holders);
+                let all = postgres::differences(&client, &subjects).await?;
+                (others, holders, all)
             }
             Self::Mysql(settings) => {
                 let mut conn = mysql_connection(settings).await?;
-                let (strays, holders) = mysql::others(&mut conn, &subjects).await?;
-                add(holders, &mut subjects);
-                (strays, mysql::differences(&mut conn, &subjects).await?)
+                let others = mysql::others(&mut conn, &scripted).await?;
+                let (subjects, holders) = with(&others.holders);
+                let all = mysql::differences(&mut conn, &subjects).await?;
+                (others, holders, all)
             }
             Self::Mongodb(settings) => {
                 let client = crate::execute::mongodb::open(settings)
                     .await
                     .map_err(unconnected)?;
-                let (strays, holders) = mongodb::others(&client, &subjects).await?;
-                add(holders, &mut subjects);
-                (strays, mongodb::differences(&client, &subjects).await?)
+                let others = mongodb::others(&client.client, &scripted).await?;
+                let (subjects, holders) = with(&others.holders);
+                let all = mongodb::differences(&client.client, &subjects).await?;
+                (others, holders, all)
             }
             Self::Redis(settings) => {
                 let mut connection = redis_connection(settings).await?;
-                let (strays, mut anybody) = redis::others(&mut connection, &subjects).await?;
-                anybody.extend(redis::differences(&mut connection, &subjects).await?);
-                (strays, anybody)
+                let others = redis::others(&mut connection, &scripted).await?;
+                let all = redis::differences(&mut connection, &scripted).await?;
+                (others, Vec::new(), all)
             }
         };
         // Who holds some of the roles only may do less than all callers, and must not do more.
-        all.retain(|found| found.side == Side::Extra || !others.contains(&found.subject));
-        all.extend(strays.into_iter().map(|subject| Difference {
-            subject,
-            side: Side::Extra,
-            what: "existence".to_owned(),
-            on: "the server: the policy has no such role".to_owned(),
-        }));
-        Ok(all)
+        let is_holder = |name: &str| only_holders.iter().any(|holder| holder.name == name);
+        all.retain(|found| found.side == Side::Extra || !is_holder(&found.subject));
+        Ok(mend::put_together(store, all, others, &scripted))
     }
 
     /// How the account of the sidecar differs from what its callers may do, as that account itself sees it.
@@ -186,7 +201,7 @@ impl Target {
                     .await
                     .map_err(unconnected)?;
                 let subject = sidecar(policy, Store::Mongodb, "the sidecar's account");
-                mongodb::own_differences(&client, &subject).await
+                mongodb::own_differences(&client.client, &subject).await
             }
             Self::Redis(settings) => {
                 let mut connection = redis_connection(settings).await?;
@@ -215,13 +230,13 @@ impl Target {
 }
 
 async fn mysql_connection(settings: &SqlStoreSettings) -> Result<Conn, Error> {
-    let options = crate::execute::mysql::options(settings).map_err(unconnected)?;
-    let options = options.db_name(Some(settings.database.clone()).filter(|name| !name.is_empty()));
-    Conn::new(options).await.map_err(unconnected)
+    crate::execute::mysql::connect(settings)
+        .await
+        .map_err(unconnected)
 }
 
 async fn redis_connection(settings: &RedisSettings) -> Result<MultiplexedConnection, Error> {
-    let client = crate::execute::redis::link::client(settings).map_err(unconnected)?;
+    let client = crate::execute::redis::driver(settings).map_err(unconnected)?;
     client
         .get_multiplexed_async_connection()
         .await
@@ -334,11 +349,14 @@ fn decoded(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-fn is_loopback(host: &str) -> bool {
-    host == "localhost"
-        || host
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
+/// Whether a connection may leave the machine.
+fn leaves(store: Store, url: &str, host: &str) -> bool {
+    let reach = match store {
+        Store::Postgres | Store::Mysql => Reach::of_host(host),
+        Store::Mongodb => Reach::of_mongodb(url).0,
+        Store::Redis => Reach::of_redis(url).0,
+    };
+    matches!(reach, Reach::Network(_))
 }
 
 impl Target {

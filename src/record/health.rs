@@ -34,6 +34,10 @@ struct State {
 }
 
 impl State {
+    fn grants(&self) -> Option<Grants> {
+        *self.grants.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn report(&self) -> Value {
         let latency_ms = self.latency_us.load(Ordering::Relaxed) as f64 / 1000.0;
         let mut report = match self.status.load(Ordering::Relaxed) {
@@ -42,8 +46,7 @@ impl State {
             DOWN => json!({"status": "down"}),
             _ => json!({"status": "unknown"}),
         };
-        let grants = *self.grants.lock().unwrap_or_else(PoisonError::into_inner);
-        if let (Some(grants), Some(report)) = (grants, report.as_object_mut()) {
+        if let (Some(grants), Some(report)) = (self.grants(), report.as_object_mut()) {
             let text = match grants {
                 Grants::Unknown => "unknown".to_owned(),
                 Grants::Clean => "clean".to_owned(),
@@ -81,6 +84,10 @@ pub struct Health {
     stores: [State; 4],
     /// Whether the sidecar's own connection (keys, audit) answers, and whether it ever did.
     system: State,
+    /// Set until the data listener takes connections, where it waits with that.
+    is_deaf: AtomicBool,
+    /// Set before `draining`: work is still done, but nobody should send more.
+    leaving: AtomicBool,
     draining: AtomicBool,
     in_flight: AtomicUsize,
     idle: Notify,
@@ -136,6 +143,11 @@ impl Health {
         state.held_back.store(held_back, Ordering::SeqCst);
     }
 
+    /// What is known of a store's own grants; `None` where nobody looks.
+    pub fn grants(&self, store: Store) -> Option<Grants> {
+        self.of(store).grants()
+    }
+
     /// Whether nothing may be sent to a store, since its own grants are not the policy's.
     pub fn is_held_back(&self, store: Store) -> bool {
         self.of(store).held_back.load(Ordering::Relaxed)
@@ -187,6 +199,16 @@ impl Health {
         }
     }
 
+    /// Says that the sidecar will end, while it still does all that it is asked.
+    pub fn announce_end(&self) {
+        self.leaving.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the sidecar will end, or drains already.
+    fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::SeqCst) || self.is_draining()
+    }
+
     /// Lets no more requests in, and waits for those under way.
     pub async fn drain(&self) {
         self.draining.store(true, Ordering::SeqCst);
@@ -204,32 +226,70 @@ impl Health {
     }
 
     /// Ready once every configured store has been reached, until draining. An outage later on does not
-    /// make the sidecar unready: the other stores still work, and a pod taken out of service would not help.
+    /// make the sidecar unready: the other stores still work, and a pod taken out of service would not help. A store
+    /// that is held back does: what is unready then are grants, and a rollout must not go on past them.
     pub fn is_ready(&self) -> bool {
-        !self.is_draining()
-            && self.system.ever_up.load(Ordering::Relaxed)
+        !self.is_deaf.load(Ordering::SeqCst) && !self.is_leaving() && self.has_reached_all()
+    }
+
+    /// Says whether callers' connections are not taken yet, since another sidecar serves until this one can.
+    pub fn set_deaf(&self, is_deaf: bool) {
+        self.is_deaf.store(is_deaf, Ordering::SeqCst);
+    }
+
+    /// Whether every configured store has been reached, and the sidecar's own connection.
+    pub fn has_reached_all(&self) -> bool {
+        self.system.ever_up.load(Ordering::Relaxed)
             && self.configured().all(|store| {
                 self.of(store).ever_up.load(Ordering::Relaxed) && !self.is_held_back(store)
             })
     }
 
-    /// Whether every configured store is up, and the sidecar's own connection.
+    /// Whether every configured store is up and may be asked, and the sidecar's own connection is up.
     pub fn is_healthy(&self) -> bool {
+        let is_up = |store| self.of(store).status.load(Ordering::Relaxed) == UP;
         self.system.status.load(Ordering::Relaxed) == UP
             && self
                 .configured()
-                .all(|store| self.of(store).status.load(Ordering::Relaxed) == UP)
+                .all(|store| is_up(store) && !self.is_held_back(store))
     }
 
-    /// The pattern's aggregate: a member for each configured store.
+    /// What works, and somebody should look at: a store whose grants are not known to be the policy's, a policy on
+    /// disk that is not in force.
+    fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for store in self.configured() {
+            match self.grants(store) {
+                Some(Grants::Drift(_)) => {
+                    warnings.push(format!("{store} grants other than the policy does"));
+                }
+                Some(Grants::Unknown) => {
+                    warnings.push(format!("what {store} grants could not be compared"));
+                }
+                Some(Grants::Clean) | None => {}
+            }
+        }
+        if self.rejected().is_some() {
+            warnings.push("the policy on disk is refused; the one before is in force".to_owned());
+        }
+        warnings
+    }
+
+    /// The pattern's aggregate: a member for each configured store. `status` is `ok`, `warning` (everything works, and
+    /// `warnings` say what to look at), `degraded` or `draining`.
     pub fn report(&self) -> Map<String, Value> {
         let mut report = Map::new();
-        let status = match (self.is_draining(), self.is_healthy()) {
+        let warnings = self.warnings();
+        let status = match (self.is_leaving(), self.is_healthy()) {
             (true, _) => "draining",
-            (false, true) => "ok",
+            (false, true) if warnings.is_empty() => "ok",
+            (false, true) => "warning",
             (false, false) => "degraded",
         };
         report.insert("status".into(), status.into());
+        if !warnings.is_empty() {
+            report.insert("warnings".into(), warnings.into());
+        }
         report.insert("system".into(), self.system.report());
         for store in self.configured() {
             let entry = self.of(store).report();
@@ -288,7 +348,45 @@ mod tests {
             Value::Object(health.report()),
             json!({"status": "degraded", "system": {"status": "up"}, "postgres": {"status": "up", "latency_ms": 2.0}, "redis": {"status": "down"}})
         );
+        health.set_deaf(true);
+        assert!(!health.is_ready() && health.has_reached_all());
+        health.set_deaf(false);
+        health.announce_end();
+        assert!(!health.is_ready() && health.enter().is_some());
         health.drain().await;
-        assert!(!health.is_ready());
+        assert!(!health.is_ready() && health.enter().is_none());
+    }
+
+    /// What grants do to each of the three answers, by what is known and whether the store is held back for it.
+    #[test]
+    fn grants_show_in_health() {
+        let health = Health::default();
+        health.configure(Store::Mysql);
+        health.system(true);
+        health.up(Store::Mysql, Duration::from_millis(1));
+        for (grants, held_back, status, is_healthy, is_ready) in [
+            (Grants::Clean, false, "ok", true, true),
+            (Grants::Drift(2), false, "warning", true, true),
+            (Grants::Unknown, false, "warning", true, true),
+            (Grants::Drift(2), true, "degraded", false, false),
+            (Grants::Unknown, true, "degraded", false, false),
+        ] {
+            health.set_grants(Store::Mysql, grants, held_back);
+            let report = health.report();
+            let seen = (health.is_healthy(), health.is_ready());
+            assert_eq!(report["status"], status, "{grants:?}");
+            assert_eq!(seen, (is_healthy, is_ready), "{grants:?}");
+            assert_eq!(
+                report.contains_key("warnings"),
+                status != "ok",
+                "{grants:?}"
+            );
+        }
+        health.set_grants(Store::Mysql, Grants::Clean, false);
+        health.policy_refused(Rejected { places: Vec::new() });
+        assert_eq!(health.report()["status"], "warning");
+        assert!(health.is_healthy());
+        health.policy_accepted();
+        assert_eq!(health.report()["status"], "ok");
     }
 }

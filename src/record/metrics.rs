@@ -2,6 +2,10 @@
 //!
 //! Series that a request touches are looked up once, at start, so that counting costs no map and no lock.
 
+mod grants;
+mod limiter;
+mod tls;
+
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,8 +17,10 @@ use prometheus::{
 
 use crate::error::Code;
 use crate::execute::pool::PoolState;
-use crate::limit::LimiterMode;
 use crate::operation::Store;
+use crate::record::health::Grants;
+use grants::NativeGrants;
+use limiter::LimiterMetrics;
 
 /// Upper bounds in seconds: from a cached single-row read to the longest statement time-out.
 const QUERY_BUCKETS: [f64; 14] = [
@@ -88,7 +94,7 @@ pub struct Metrics {
     errors: IntCounterVec,
     auth: IntCounterVec,
     auth_ok: IntCounter,
-    admissions: [IntCounter; 4],
+    pub limiter: LimiterMetrics,
     pools: Pools,
     transactions: IntGaugeVec,
     pub audit_queued: IntGauge,
@@ -97,6 +103,8 @@ pub struct Metrics {
     pub audit_failures: IntCounter,
     policy_info: IntGaugeVec,
     policy_reloads: IntCounterVec,
+    pub tls: tls::TlsMetrics,
+    native_grants: NativeGrants,
 }
 
 impl Metrics {
@@ -151,7 +159,7 @@ impl Metrics {
             decisions,
             auth,
             errors: errors(&make)?,
-            admissions: admissions(&make)?,
+            limiter: LimiterMetrics::new(&make)?,
             pools: Pools::new(&make)?,
             transactions: make.gauges(
                 "bulkhead_transactions_open",
@@ -170,6 +178,8 @@ impl Metrics {
                 &["version", "digest"],
             )?,
             policy_reloads: policy_reloads(&make)?,
+            tls: tls::TlsMetrics::new(&make)?,
+            native_grants: NativeGrants::new(&make)?,
             registry: make.build_info()?,
         })
     }
@@ -231,17 +241,6 @@ impl Metrics {
         }
     }
 
-    /// Counts an admission under who counted it: Redis for all sidecars, or this one for itself.
-    pub fn count_admission(&self, mode: LimiterMode, allowed: bool) {
-        let [shared, shared_refused, local, local_refused] = &self.admissions;
-        match (mode, allowed) {
-            (LimiterMode::Shared, true) => shared.inc(),
-            (LimiterMode::Shared, false) => shared_refused.inc(),
-            (LimiterMode::Local, true) => local.inc(),
-            (LimiterMode::Local, false) => local_refused.inc(),
-        }
-    }
-
     pub fn count_store_error(&self, store: Store, code: Code) {
         self.errors
             .with_label_values(&[store.as_str(), code.as_str()])
@@ -263,6 +262,10 @@ impl Metrics {
             .set(open);
     }
 
+    pub fn set_grants(&self, store: Store, grants: Grants, held_back: bool) {
+        self.native_grants.set(store, grants, held_back);
+    }
+
     pub fn count_reload(&self, accepted: bool) {
         let outcome = if accepted { "accepted" } else { "refused" };
         self.policy_reloads.with_label_values(&[outcome]).inc();
@@ -281,17 +284,6 @@ impl Metrics {
             count(series);
         }
     }
-}
-
-/// `bulkhead_rate_limit_total`, in the order of [`Metrics::count_admission`].
-fn admissions(make: &Maker) -> Made<[IntCounter; 4]> {
-    let counters = make.counters(
-        "bulkhead_rate_limit_total",
-        "Admissions by outcome; `local_` where Redis was away and this sidecar counted for itself.",
-        &["outcome"],
-    )?;
-    let outcomes = ["allowed", "refused", "local_allowed", "local_refused"];
-    Ok(outcomes.map(|outcome| counters.with_label_values(&[outcome])))
 }
 
 // A counter is there before its first event: from none to one is a rise that an alert would miss.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use crate::authenticate::Principal;
+use crate::authenticate::{Peer, Principal};
 use crate::decide::restrict::Shadow;
 use crate::error::{Code, Problem, PublicError};
 use crate::gate::Request;
@@ -38,6 +38,8 @@ pub struct Record<'r> {
     action: &'static str,
     pub store: Option<Store>,
     caller: Option<Arc<Principal>>,
+    /// Whose address is logged where the caller is not known.
+    peer: &'r Peer,
     /// Of a batch, one for each statement.
     operations: Vec<Arc<Classification>>,
     began: Instant,
@@ -61,6 +63,7 @@ impl<'r> Record<'r> {
             action: request.action,
             store,
             caller: None,
+            peer: request.peer,
             operations: Vec::new(),
             began: now,
             stage: now,
@@ -140,7 +143,9 @@ impl<'r> Record<'r> {
 
     /// The audit row of a refusal; `None` where the code is not one (a store's error, an outage).
     pub fn refused(&self, problem: &Problem) -> Option<Refused> {
-        if !is_refusal(problem.code) {
+        // The failures that led to a throttle are rows already; nobody unknown may fill the table without end.
+        let is_throttled = self.caller.is_none() && problem.code == Code::RateLimitExceeded;
+        if !is_refusal(problem.code) || is_throttled {
             return None;
         }
         Some(self.event("request", problem.code.as_str()))
@@ -213,12 +218,14 @@ const fn is_refusal(code: Code) -> bool {
         | Code::RequestTooLarge
         | Code::RequestMediaType
         | Code::StoreError
+        | Code::RateLimitUnavailable
         | Code::StoreUnavailable
         | Code::PoolExhausted
         | Code::Draining
         | Code::StoreTimeout
         | Code::RequestAbandoned
-        | Code::MemoryExhausted => false,
+        | Code::MemoryExhausted
+        | Code::ConnectionsExhausted => false,
     }
 }
 
@@ -244,6 +251,7 @@ pub fn request_log(record: &Record<'_>, problem: Option<&Problem>) {
         store = record.store.map(Store::as_str),
         key_id = caller.map(|caller| caller.key_id.as_str()),
         role = caller.map(|caller| caller.role.as_str()),
+        peer = caller.is_none().then(|| tracing::field::display(record.peer.address)),
         objects = ?record.objects(),
         code = problem.map_or("ok", |problem| problem.code.as_str()),
         cause = record.cause.as_deref(),

@@ -15,14 +15,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use serde::{Deserialize, Serialize};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize, Serializer};
 use tokio::fs::{File, OpenOptions};
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::mpsc;
 
 use crate::config::Recording;
 use crate::error::Code;
-use crate::operation::{Action, Classification, Object, Store, Touch};
+use crate::operation::{Action, Classification, Object, Script, Store, Touch};
 
 /// Requests that wait to be written.
 const QUEUED_MAX: usize = 4096;
@@ -37,6 +38,13 @@ const TOUCHES_MAX: usize = 256;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recorded {
+    /// When it was decided, RFC 3339 with milliseconds; not in lines of older sidecars.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "milliseconds"
+    )]
+    pub at: Option<Timestamp>,
     pub role: String,
     pub store: String,
     /// Whether it came over a connection of the caller's own.
@@ -45,6 +53,9 @@ pub struct Recorded {
     pub touches: Vec<RecordedTouch>,
     #[serde(default)]
     pub functions: Vec<String>,
+    /// Digests of the Redis scripts that only a policy can vouch for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scripts: Vec<String>,
     /// `allow`, or the code of the refusal.
     pub decision: String,
     /// The digest of the policy that decided.
@@ -77,11 +88,14 @@ impl Recorded {
         classification: &Classification,
         refused: Option<Code>,
         policy: &str,
+        at: Timestamp,
     ) -> Option<Self> {
         if classification.touches.len() > TOUCHES_MAX {
             return None;
         }
+        let scripts = classification.scripts.iter();
         Some(Self {
+            at: Some(at),
             role: role.to_owned(),
             store: store.as_str().to_owned(),
             session: false,
@@ -91,6 +105,7 @@ impl Recorded {
                 .map(RecordedTouch::of)
                 .collect(),
             functions: classification.functions.clone(),
+            scripts: scripts.map(|script| script.digest.clone()).collect(),
             decision: refused.map_or("allow", Code::as_str).to_owned(),
             policy: policy.to_owned(),
         })
@@ -99,12 +114,24 @@ impl Recorded {
     /// What the request touched; `None` where this program does not know its words.
     pub fn classification(&self) -> Option<(Store, Classification)> {
         let touches: Option<Vec<Touch>> = self.touches.iter().map(RecordedTouch::touch).collect();
+        let scripts = self.scripts.iter().map(|digest| Script {
+            digest: digest.clone(),
+            why: String::new(),
+        });
         let classification = Classification {
             touches: touches?,
             functions: self.functions.clone(),
+            scripts: scripts.collect(),
             ..Classification::default()
         };
         Some((Store::parse(&self.store)?, classification))
+    }
+}
+
+fn milliseconds<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+    match at {
+        Some(at) => serializer.collect_str(&format_args!("{at:.3}")),
+        None => serializer.serialize_none(),
     }
 }
 
@@ -266,10 +293,27 @@ mod tests {
             classification.touch(object, action);
         }
         classification.functions.push("f".to_owned());
-        let recorded = Recorded::of("app", Store::Redis, &classification, None, "d").unwrap();
+        classification.scripts.push(Script {
+            digest: "0a".to_owned(),
+            why: String::new(),
+        });
+        let at: Timestamp = "2026-01-05T09:00:00.0429Z".parse().unwrap();
+        let recorded = Recorded::of("app", Store::Redis, &classification, None, "d", at).unwrap();
         let line = serde_json::to_string(&recorded).unwrap();
+        assert!(
+            line.starts_with(r#"{"at":"2026-01-05T09:00:00.042Z","role":"app""#),
+            "{line}"
+        );
         let read: Recorded = serde_json::from_str(&line).unwrap();
         assert_eq!(read.classification(), Some((Store::Redis, classification)));
+    }
+
+    #[test]
+    fn a_line_of_an_older_sidecar_has_no_time() {
+        let line = r#"{"role":"app","store":"mysql","session":false,"touches":[{"action":"select","name":"t"}],"functions":[],"decision":"allow","policy":"d"}"#;
+        let read: Recorded = serde_json::from_str(line).unwrap();
+        assert_eq!((read.at, read.scripts.len()), (None, 0));
+        assert!(read.classification().is_some());
     }
 
     #[tokio::test]

@@ -7,10 +7,20 @@ use refinery::{Migration, Runner};
 use tokio_postgres::Client;
 
 /// In order; a file beside these that is not listed does not exist for the program.
-const MIGRATIONS: [(&str, &str); 1] = [(
-    "V1__system_tables",
-    include_str!("../../migrations/postgres/V1__system_tables.sql"),
-)];
+const MIGRATIONS: [(&str, &str); 3] = [
+    (
+        "V1__system_tables",
+        include_str!("../../migrations/postgres/V1__system_tables.sql"),
+    ),
+    (
+        "V2__key_changes",
+        include_str!("../../migrations/postgres/V2__key_changes.sql"),
+    ),
+    (
+        "V3__limits_of_users",
+        include_str!("../../migrations/postgres/V3__limits_of_users.sql"),
+    ),
+];
 
 /// The table in which the library keeps what was applied.
 const HISTORY_TABLE: &str = "refinery_schema_history";

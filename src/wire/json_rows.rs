@@ -40,6 +40,8 @@ pub struct JsonRows {
     keys: Vec<Vec<u8>>,
     column: usize,
     rows: u64,
+    /// As the policy says.
+    rows_allowed: u64,
     /// Held of the memory for all replies.
     part: Option<Part>,
 }
@@ -52,6 +54,7 @@ impl JsonRows {
             keys: Vec::new(),
             column: 0,
             rows: 0,
+            rows_allowed: u64::MAX,
             part: None,
         }
     }
@@ -155,9 +158,18 @@ fn array(out: &mut Vec<u8>, values: &[Value<'_>], numbers: NumberForm) {
     out.push(b']');
 }
 
+/// Which of two bounds was met, what the request may have and what the policy allows.
+pub(super) const fn too_many(rows_max: u64, rows_allowed: u64) -> SinkError {
+    if rows_allowed <= rows_max {
+        SinkError::RowsAllowed(rows_allowed)
+    } else {
+        SinkError::RowsMax(rows_max)
+    }
+}
+
 impl RowSink for JsonRows {
     fn limit_rows(&mut self, rows_max: u64) {
-        self.form.rows_max = self.form.rows_max.min(rows_max);
+        self.rows_allowed = self.rows_allowed.min(rows_max);
     }
 
     fn columns(&mut self, shown: &[Column]) -> Result<(), SinkError> {
@@ -177,8 +189,8 @@ impl RowSink for JsonRows {
     }
 
     fn start_row(&mut self) -> Result<(), SinkError> {
-        if self.rows == self.form.rows_max {
-            return Err(SinkError::RowsMax(self.form.rows_max));
+        if self.rows == self.form.rows_max.min(self.rows_allowed) {
+            return Err(too_many(self.form.rows_max, self.rows_allowed));
         }
         if self.rows > 0 {
             self.out.push(b',');

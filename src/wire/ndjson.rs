@@ -4,7 +4,7 @@
 
 use std::io::Write as _;
 
-use super::extended_json::{Form as JsonForm, print_extended_json};
+use super::extended_json::{Form as JsonForm, write_extended_json};
 use super::json_rows::{self, NumberForm};
 use crate::reply::{Column, SinkError, Summary, Value};
 
@@ -26,6 +26,8 @@ pub struct Ndjson {
     /// Where the row under way begins.
     row: usize,
     rows: u64,
+    /// As the policy says.
+    rows_allowed: u64,
     first: bool,
 }
 
@@ -36,6 +38,7 @@ impl Ndjson {
             out: Vec::new(),
             row: 0,
             rows: 0,
+            rows_allowed: u64::MAX,
             first: true,
         }
     }
@@ -56,8 +59,7 @@ impl Ndjson {
 
     /// Takes no more rows than this, nor than it would otherwise.
     pub fn limit_rows(&mut self, rows_max: u64) {
-        let asked = self.form.rows_max.unwrap_or(u64::MAX);
-        self.form.rows_max = Some(asked.min(rows_max));
+        self.rows_allowed = self.rows_allowed.min(rows_max);
     }
 
     pub fn columns(&mut self, columns: &[Column]) {
@@ -66,10 +68,9 @@ impl Ndjson {
     }
 
     pub fn start_row(&mut self) -> Result<(), SinkError> {
-        if let Some(rows_max) = self.form.rows_max
-            && self.rows == rows_max
-        {
-            return Err(SinkError::RowsMax(rows_max));
+        let rows_max = self.form.rows_max.unwrap_or(u64::MAX);
+        if self.rows == rows_max.min(self.rows_allowed) {
+            return Err(json_rows::too_many(rows_max, self.rows_allowed));
         }
         self.rows += 1;
         self.row = self.out.len();
@@ -98,9 +99,8 @@ impl Ndjson {
     /// A row that is one document.
     pub fn document(&mut self, bson: &[u8]) -> Result<(), SinkError> {
         self.start_row()?;
-        let printed = print_extended_json(bson, self.form.documents);
-        let printed = printed.map_err(|error| SinkError::Document(error.to_string()))?;
-        self.out.extend_from_slice(printed.as_bytes());
+        write_extended_json(&mut self.out, bson, self.form.documents)
+            .map_err(|error| SinkError::Document(error.to_string()))?;
         self.bound()?;
         self.end_row();
         Ok(())
@@ -204,10 +204,16 @@ mod tests {
 
     #[test]
     fn a_policy_lowers_the_bound_and_never_raises_it() {
-        for (limit, expected) in [(1, 1), (7, 2)] {
+        for (limit, expected, end) in [
+            (1, 1, SinkError::RowsAllowed(1)),
+            (7, 2, SinkError::RowsMax(2)),
+        ] {
             let mut stream = stream();
             stream.limit_rows(limit);
-            while row(&mut stream, &[]).is_ok() {}
+            for _ in 0..expected {
+                row(&mut stream, &[]).unwrap();
+            }
+            assert_eq!(row(&mut stream, &[]), Err(end));
             assert_eq!(text(stream), "[]\n".repeat(expected));
         }
     }

@@ -23,6 +23,12 @@ impl Chance {
         Self(0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(seed | 1))
     }
 
+    /// Starts from a seed that the caller has chosen.
+    #[allow(dead_code)]
+    pub fn seeded(seed: u64) -> Self {
+        Self(0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(seed | 1))
+    }
+
     /// A number below `end`.
     pub fn below(&mut self, end: usize) -> usize {
         self.0 ^= self.0 >> 12;

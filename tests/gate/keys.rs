@@ -3,7 +3,13 @@
 use hyper::Method;
 use serde_json::json;
 
-use crate::support::{self, shared};
+use crate::support::{self, Reply, shared};
+
+/// Whom a sidecar takes the holder of `key` for.
+pub async fn whoami(http: &str, key: &str) -> Reply {
+    let headers = [("x-api-key", key.to_owned())];
+    support::send(Method::GET, &format!("{http}/v1/whoami"), &headers, None).await
+}
 
 async fn code_of(headers: &[(&str, String)]) -> (u16, String) {
     let url = format!("{}/v1/whoami", shared().http);
@@ -69,7 +75,7 @@ async fn an_expired_key_is_refused() {
         "app",
         "--name",
         "short",
-        "--expires",
+        "--expires-in",
         "1s",
     ]);
     let made: serde_json::Value = serde_json::from_slice(&made.stdout).unwrap();
@@ -100,6 +106,6 @@ async fn whoami_tells_role_grants_and_limits() {
             .as_array()
             .is_some_and(|grants| !grants.is_empty())
     );
-    assert_eq!(reply.body["limits"]["policy"], "app");
+    assert_eq!(reply.body["limits"][0]["policy"], "app");
     assert_ne!(reply.body["key_id"], json!(null));
 }

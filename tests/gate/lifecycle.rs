@@ -15,6 +15,7 @@ async fn a_store_that_is_not_configured() {
     let sidecar = Sidecar::start(dev, |config| {
         config["stores"].as_table_mut().unwrap().remove("redis");
     });
+    sidecar.ready().await;
     let body = json!({"command": ["GET", "cache:x"]});
     let reply = sidecar.post(&dev.app, "/v1/redis/command", &body).await;
     assert_eq!(
@@ -74,7 +75,9 @@ async fn draining_finishes_what_is_under_way_and_turns_new_work_away() {
             sidecar.signal(Signal::TERM);
             let body = json!({"sql": "SELECT 1 AS one"});
             let mut reply = sidecar.post(&dev.app, "/v1/postgres/query", &body).await;
+            // Slowly enough to stay below the rate limit while new work is still taken.
             while reply.status == 200 {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
                 reply = sidecar.post(&dev.app, "/v1/postgres/query", &body).await;
             }
             reply
@@ -88,6 +91,7 @@ async fn draining_finishes_what_is_under_way_and_turns_new_work_away() {
         turned_away.text
     );
     assert!(turned_away.headers.contains_key("retry-after"));
+    assert_eq!(turned_away.headers["connection"], "close");
     assert_eq!(sidecar.child.wait().unwrap().code(), Some(0));
 }
 

@@ -1,23 +1,52 @@
 //! The gate end to end, on four real databases over TLS.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used
+)]
 
 mod audit;
 mod batch;
 mod catalogue;
+mod certificates;
+#[allow(dead_code)]
+#[path = "../chance/mod.rs"]
+mod chance;
+mod changes;
+mod chaos;
 mod codes;
+mod explain;
+mod http2_floods;
 mod isolation;
 mod keys;
+mod keys_changes;
+mod keys_command;
+mod keys_guessing;
 mod lifecycle;
+mod limits;
+mod limits_faults;
+mod listener_tls;
 mod memory;
 mod outage;
+mod outcome;
+mod overload;
+mod policy_change;
+mod raw;
+mod restart;
 mod routes;
 mod rules;
 mod scripts;
 mod sessions;
+mod smuggling;
+mod store_tls;
 mod stream;
 #[path = "../support/mod.rs"]
 mod support;
+mod tokens;
 mod transactions;
 mod transactions_end;
+mod understanding;
+mod values;
 mod views;

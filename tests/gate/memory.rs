@@ -14,17 +14,17 @@ use crate::support::{Dev, Sidecar, shared};
 /// How much more the longest stream may hold than the shortest, in KiB. Allocators and pools have their moods.
 const GROWTH_KIB_MAX: u64 = 48 * 1024;
 
-const MIB: usize = 1 << 20;
+pub const MIB: usize = 1 << 20;
 
 /// The most that the process has had in memory since the last [`forget_peak`], in KiB.
-fn peak_kib(sidecar: &Sidecar) -> u64 {
+pub fn peak_kib(sidecar: &Sidecar) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", sidecar.child.id())).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM:"));
     let digits = line.unwrap().split_ascii_whitespace().nth(1);
     digits.unwrap().parse().unwrap()
 }
 
-fn forget_peak(sidecar: &Sidecar) {
+pub fn forget_peak(sidecar: &Sidecar) {
     std::fs::write(format!("/proc/{}/clear_refs", sidecar.child.id()), "5").unwrap();
 }
 
@@ -112,23 +112,41 @@ async fn a_long_stream_costs_no_more_memory_than_a_short_one() {
 async fn a_large_insert_works_and_a_huge_one_is_refused_unread() {
     let dev = shared();
     let sidecar = sidecar(dev).await;
-    let row = format!("(1, 'title', '{}', 'draft')", "x".repeat(8000));
-    let rows = 50 * MIB / row.len();
-    let sql = format!(
-        "INSERT INTO posts (user_id, title, content, status) VALUES {}",
-        vec![row; rows].join(",")
-    );
-    let delete = json!({"sql": "DELETE FROM posts WHERE title = 'title'"});
-    forget_peak(&sidecar);
-    let before = peak_kib(&sidecar);
-    let body = json!({"sql": sql});
-    let reply = sidecar.post(&dev.app, "/v1/mysql/query", &body).await;
-    let grown = peak_kib(&sidecar) - before;
-    eprintln!("an INSERT of {} bytes: {grown} KiB", sql.len());
-    assert_eq!(reply.status, 200, "{}", reply.text);
-    assert_eq!(reply.body["rows_affected"], rows);
-    let reply = sidecar.post(&dev.app, "/v1/mysql/query", &delete).await;
-    assert_eq!(reply.status, 200, "{}", reply.text);
+    for (store, insert, row, delete) in [
+        (
+            "mysql",
+            "INSERT INTO posts (user_id, title, content, status)",
+            "(1, '#', '$', 'draft')",
+            "DELETE FROM posts WHERE title LIKE 'large-%'",
+        ),
+        (
+            "postgres",
+            "INSERT INTO sessions (id, user_id, data, expires_at)",
+            "('#', 'large', '\"$\"', '2099-01-01')",
+            "DELETE FROM sessions WHERE user_id = 'large'",
+        ),
+    ] {
+        let content = "it''s text ".repeat(750);
+        let rows = 50 * MIB / (content.len() + row.len());
+        let row = |n: usize| {
+            row.replace('#', &format!("large-{n}"))
+                .replace('$', &content)
+        };
+        let values: Vec<_> = (0..rows).map(row).collect();
+        let body = json!({"sql": format!("{insert} VALUES {}", values.join(","))});
+        let path = format!("/v1/{store}/query");
+        forget_peak(&sidecar);
+        let before = peak_kib(&sidecar);
+        let began = Instant::now();
+        let reply = sidecar.post(&dev.app, &path, &body).await;
+        let (took, grown) = (began.elapsed(), peak_kib(&sidecar) - before);
+        eprintln!("{store}: an INSERT of 50 MiB: {grown} KiB, {took:?}");
+        assert_eq!(reply.status, 200, "{}", reply.text);
+        assert_eq!(reply.body["rows_affected"], rows);
+        assert!(grown < 512 * 1024, "{store}: {grown} KiB");
+        let reply = sidecar.post(&dev.app, &path, &json!({"sql": delete})).await;
+        assert_eq!(reply.body["rows_affected"], rows, "{}", reply.text);
+    }
 
     // Its length alone is enough; of a body without one, no more is read than may be.
     let address = sidecar.http.strip_prefix("http://").unwrap();

@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::support::{Dev, Reply, eventually};
+use crate::transactions::{Caller, name_and_payments, new_user, told};
 
 async fn ask(dev: &Dev, store: &str) -> Reply {
     let key = &dev.admin_key;
@@ -86,4 +87,38 @@ async fn each_database_goes_away_and_comes_back() {
         assert_eq!(dev.metric(&up).await, 1.0);
     }
     assert_ne!(dev.get("/health").await.body, Value::Null);
+}
+
+/// The pattern's example, with the database killed between its two statements.
+#[tokio::test]
+async fn a_database_that_is_killed_leaves_nothing_half_done() {
+    let dev = Dev::start();
+    let caller = Caller::new(&dev, "killed");
+    let user = new_user(&dev, "killed@example.com").await;
+    let update = "UPDATE users SET name = 'Half' WHERE id = ?";
+    let pay = "INSERT INTO transactions (user_id, amount, currency, kind) VALUES (?, 5, 'EUR', 'deposit')";
+    let open = caller.begin("mysql", json!({})).await;
+    caller.run(&open, update, json!([user])).await;
+    dev.tell("kill mysql");
+    let reply = caller.query(&open, pay, json!([user])).await;
+    let expected = (503, "store.unavailable", "rolled_back");
+    assert_eq!(told(&reply), expected, "{}", reply.text);
+    dev.tell("start mysql");
+    eventually("it is back", || async {
+        ask(&dev, "mysql").await.status == 200
+    })
+    .await;
+    assert_eq!(name_and_payments(&dev, user).await, ("N".to_owned(), 0));
+    let reply = caller.end(&open, "commit").await;
+    assert_eq!(told(&reply), (410, "transaction.expired", "rolled_back"));
+    // All of it, made anew.
+    let open = caller.begin("mysql", json!({})).await;
+    caller.run(&open, update, json!([user])).await;
+    caller.run(&open, pay, json!([user])).await;
+    let reply = caller.end(&open, "commit").await;
+    assert_eq!(told(&reply), (200, "", "committed"), "{}", reply.text);
+    // What was told to be committed outlives a crash.
+    dev.tell("kill mysql");
+    dev.tell("start mysql");
+    assert_eq!(name_and_payments(&dev, user).await, ("Half".to_owned(), 1));
 }

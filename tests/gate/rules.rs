@@ -103,6 +103,11 @@ async fn rules_hold_from_the_policy_to_the_databases() {
     assert_eq!(app("mysql", guess, none()).await.body["rows"], json!([]));
     let many = app("mysql", "SELECT id FROM users", none()).await;
     assert!(many.text.contains("more than 2 rows"), "{}", many.text);
+    assert!(
+        many.text.contains("all that the policy allows"),
+        "{}",
+        many.text
+    );
 
     let posts = app("mysql", "SELECT user_id FROM posts", none()).await;
     assert_eq!(
@@ -127,6 +132,21 @@ async fn rules_hold_from_the_policy_to_the_databases() {
     let other = app("postgres", insert, json!(["b", "other"])).await;
     assert_eq!(other.code(), "policy.denied", "{}", other.text);
     assert!(other.text.contains("user_id"), "{}", other.text);
+
+    // What the servers themselves tell of tables and sequences.
+    for (store, text) in [
+        ("postgres", "SELECT most_common_vals FROM pg_stats"),
+        ("postgres", "SELECT reltuples FROM pg_class"),
+        ("postgres", "SELECT * FROM information_schema.columns"),
+        ("postgres", "SELECT lastval()"),
+        ("mysql", "SELECT * FROM information_schema.STATISTICS"),
+        ("mysql", "SELECT * FROM mysql.innodb_table_stats"),
+        ("mysql", "SHOW INDEX FROM users"),
+        ("mysql", "EXPLAIN SELECT id FROM users WHERE email > 'b'"),
+    ] {
+        let refused = app(store, text, none()).await;
+        assert_eq!(refused.status, 403, "{text}: {}", refused.text);
+    }
 
     for (owner, status) in [("app", 200), ("other", 403)] {
         let command = json!({"insert": "event_store", "documents": [{"owner": owner}]});

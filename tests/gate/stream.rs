@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use bson::doc;
 use bytes::Bytes;
+use futures_util::TryStreamExt as _;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::{Request, Response};
@@ -14,6 +16,10 @@ use serde_json::{Value, json};
 
 use crate::isolation::{mysql, postgres};
 use crate::support::{Dev, Sidecar, eventually, shared};
+
+/// Makes a document longer than sockets hold many of.
+const LONG: &str =
+    "some text that is read by nobody, again and again, so that the stream cannot end by itself; ";
 
 const STREAM: (&str, &str) = ("accept", "application/x-ndjson");
 
@@ -218,6 +224,53 @@ async fn a_client_that_leaves_ends_its_statement() {
     }
     let reply = dev.sql("mysql", "SELECT 1 AS one", json!([])).await;
     assert_eq!(reply.body["rows"], json!([{"one": 1}]), "{}", reply.text);
+}
+
+/// Operations and idle cursors of MongoDB whose command has this comment.
+async fn cursors_with(database: &mongodb::Database, comment: &str) -> usize {
+    let marked = doc! {"$or": [
+        {"command.comment": comment}, {"cursor.originatingCommand.comment": comment},
+    ]};
+    let operations = doc! {"$currentOp": {"allUsers": true, "idleCursors": true}};
+    // What looks for them has the comment in its own pipeline, not as its comment.
+    let pipeline = vec![operations, doc! {"$match": marked}];
+    let found = database.aggregate(pipeline).await.unwrap();
+    found.try_collect::<Vec<_>>().await.unwrap().len()
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_a_stream_of_mongodb_ends_its_cursor() {
+    let dev = shared();
+    let client = mongodb::Client::with_uri_str(dev.store_url("mongodb")).await;
+    let admin = client.unwrap().database("admin");
+    let insert = json!({"command": {"insert": "event_store", "documents": [{"_id": "leaver"}]}});
+    let reply = dev.post(&dev.app, "/v1/mongodb/command", &insert).await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    let pipeline = json!([
+        {"$match": {"_id": "leaver"}}, {"$project": {"i": {"$range": [0, 1_000_000]}}}, {"$unwind": "$i"},
+        {"$project": {"text": {"$concat": [LONG, LONG, LONG]}}},
+    ]);
+    let comment = "a stream that is left";
+    let aggregate =
+        json!({"aggregate": "event_store", "pipeline": pipeline, "cursor": {}, "comment": comment});
+    let body = json!({"command": aggregate});
+    let request = open(&dev.http, &dev.app, "/v1/mongodb/command", &[STREAM], &body);
+    let mut reply = request.await;
+    reply.body_mut().frame().await.unwrap().unwrap();
+    eventually("the cursor is there", || async {
+        cursors_with(&admin, comment).await > 0
+    })
+    .await;
+    drop(reply);
+    eventually("the cursor is killed", || async {
+        cursors_with(&admin, comment).await == 0
+    })
+    .await;
+    eventually("the record tells of it", || async {
+        let series = "bulkhead_requests_total{code=\"request.abandoned\",store=\"mongodb\"}";
+        dev.metric(series).await >= 1.0
+    })
+    .await;
 }
 
 fn with_server(table: &mut toml::Table, key: &str, value: i64) {

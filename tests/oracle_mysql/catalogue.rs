@@ -6,7 +6,7 @@ use bulkhead::catalogue::Catalogue;
 use bulkhead::catalogue::mysql::Loader;
 use bulkhead::classify::{Session, mysql};
 use bulkhead::execute::settings::{
-    PoolSettings, SqlStoreSettings, TlsMode, TlsSettings, TransactionSettings,
+    Failover, PoolSettings, SqlStoreSettings, TlsSettings, TransactionSettings,
 };
 use mysql_async::prelude::Queryable;
 use secrecy::SecretString;
@@ -111,24 +111,28 @@ const UNSEEN: &[(&str, &str)] = &[
     ("SELECT * FROM shown", "select shown | shown"),
 ];
 
-fn loader(user: &str, password: SecretString) -> Loader {
+pub fn loader(user: &str, password: SecretString, database: &str) -> Loader {
     let servers = servers();
     let settings = SqlStoreSettings {
         host: "127.0.0.1".to_owned(),
         port: servers.mysql.port(),
-        database: "reached".to_owned(),
+        failover: Failover::default(),
+        database: database.to_owned(),
         user: user.to_owned(),
         password,
         tls: TlsSettings {
-            mode: TlsMode::VerifyFull,
             ca_file: Some(servers.ca_file()),
+            ..TlsSettings::default()
         },
         pool: PoolSettings::MYSQL,
         transactions: TransactionSettings::of_pool(20),
         statement_timeout_ms: 10_000,
     };
-    Loader::new(settings, "reached")
+    Loader::new(settings, database)
 }
+
+/// How often it is looked for two equal ones in a row.
+const FINGERPRINTS_MAX: usize = 200;
 
 fn reached(catalogue: &Catalogue, sql: &str) -> String {
     let shown = Arc::new(mysql::classify(sql, Session::Shared).unwrap());
@@ -154,8 +158,8 @@ async fn what_no_text_shows_is_added() {
         conn.query_drop(*statement).await.unwrap();
     }
     let definer = servers().mysql.administrator();
-    let seeing = loader(definer.user, definer.password.clone());
-    let blind = loader("blind", SecretString::from("blind".to_owned()));
+    let seeing = loader(definer.user, definer.password.clone(), "reached");
+    let blind = loader("blind", SecretString::from("blind".to_owned()), "reached");
     for (loader, cases) in [(&seeing, SEEN), (&blind, UNSEEN)] {
         let catalogue = loader.load(true).await.unwrap();
         for (sql, expected) in cases {
@@ -170,8 +174,18 @@ async fn what_no_text_shows_is_added() {
         reached(&blind.load(false).await.unwrap(), sql),
         " | uuid_to_bin"
     );
-    let before = seeing.fingerprint(true).await.unwrap();
-    assert_eq!(before, seeing.fingerprint(true).await.unwrap());
+    let mut before = seeing.fingerprint(true).await.unwrap();
+    let mut is_still = false;
+    // Other tests make databases of their own on this server.
+    for _ in 0..FINGERPRINTS_MAX {
+        let again = seeing.fingerprint(true).await.unwrap();
+        is_still = again == before;
+        before = again;
+        if is_still {
+            break;
+        }
+    }
+    assert!(is_still, "it is another each time");
     conn.query_drop("ALTER VIEW shown AS SELECT id FROM plain")
         .await
         .unwrap();

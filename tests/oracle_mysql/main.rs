@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "../attack_table/mod.rs"]
+mod attack_table;
 mod attacks;
 mod catalogue;
 mod coverage;

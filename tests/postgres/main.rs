@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "../attack_table/mod.rs"]
+mod attack_table;
 mod catalogue;
 mod catalogue_types;
 mod coverage;

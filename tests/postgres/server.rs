@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use bulkhead::dev::{Options, Servers};
 use bulkhead::execute::settings::{
-    PoolSettings, SqlStoreSettings, TlsMode, TlsSettings, TransactionSettings,
+    PoolSettings, SqlStoreSettings, TlsSettings, TransactionSettings,
 };
 use tokio_postgres::Client;
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -34,12 +34,13 @@ pub fn settings(database: &str) -> SqlStoreSettings {
     SqlStoreSettings {
         host: "127.0.0.1".to_owned(),
         port: servers.postgres.port(),
+        failover: Default::default(),
         database: database.to_owned(),
         user: administrator.user.to_owned(),
         password: administrator.password.clone(),
         tls: TlsSettings {
-            mode: TlsMode::VerifyFull,
             ca_file: Some(servers.ca_file()),
+            ..TlsSettings::default()
         },
         pool: PoolSettings {
             min: 1,

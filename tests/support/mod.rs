@@ -3,6 +3,8 @@
 
 #[allow(dead_code)]
 pub mod link;
+#[allow(dead_code)]
+pub mod tls;
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
@@ -19,6 +21,9 @@ use serde_json::Value;
 
 /// How long the four databases and the sidecar may take to start on a loaded machine.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// How much of a sidecar's log is kept.
+const LOG_BYTES_MAX: usize = 16 << 20;
 
 /// One running `bulkhead dev`. Its databases end with this process: the pipe to it closes.
 pub struct Dev {
@@ -143,7 +148,11 @@ impl Dev {
 
     /// A further key, of the role `app`.
     pub fn new_key(&self, name: &str) -> String {
-        let made = self.bulkhead(&["keys", "create", "--role", "app", "--name", name]);
+        self.new_key_as("app", name)
+    }
+
+    pub fn new_key_as(&self, role: &str, name: &str) -> String {
+        let made = self.bulkhead(&["keys", "create", "--role", role, "--name", name]);
         assert!(made.status.success(), "{made:?}");
         String::from_utf8(made.stdout).unwrap().trim().to_owned()
     }
@@ -154,12 +163,7 @@ impl Dev {
 
     /// The value of one series of `/metrics`; 0 if it is absent.
     pub async fn metric(&self, series: &str) -> f64 {
-        let reply = send(Method::GET, &format!("{}/metrics", self.admin), &[], None).await;
-        reply
-            .text
-            .lines()
-            .find_map(|line| line.strip_prefix(series)?.trim().parse().ok())
-            .unwrap_or(0.0)
+        metric(&self.admin, series).await
     }
 
     /// Runs `bulkhead` with this environment's configuration.
@@ -179,7 +183,11 @@ impl Dev {
 /// A further sidecar before the same databases, with a configuration of its own.
 pub struct Sidecar {
     pub http: String,
+    pub admin: String,
+    pub config: PathBuf,
     pub child: Child,
+    /// What it has logged since it listens.
+    log: std::sync::Arc<Mutex<String>>,
     _folder: tempfile::TempDir,
 }
 
@@ -204,19 +212,33 @@ impl Sidecar {
             .unwrap();
         let mut output = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
-        let http = loop {
+        let [http, admin] = loop {
             line.clear();
             assert!(output.read_line(&mut line).unwrap() > 0, "serve ended");
             let told: Value = serde_json::from_str(&line).unwrap();
-            if let Some(address) = told["data"].as_str() {
-                break format!("http://{address}");
+            if let (Some(data), Some(admin)) = (told["data"].as_str(), told["admin"].as_str()) {
+                break [data, admin].map(|address| format!("http://{address}"));
             }
         };
-        // Its log goes on; nobody reads it, but the pipe must not fill.
-        std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
+        // Its log goes on, and the pipe must not fill.
+        let log = std::sync::Arc::new(Mutex::new(String::new()));
+        let kept = std::sync::Arc::clone(&log);
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            while output.read_line(&mut line).is_ok_and(|bytes| bytes > 0) {
+                let mut kept = kept.lock().unwrap();
+                if kept.len() < LOG_BYTES_MAX {
+                    kept.push_str(&line);
+                }
+                line.clear();
+            }
+        });
         Self {
             http,
+            admin,
+            config: path,
             child,
+            log,
             _folder: folder,
         }
     }
@@ -227,9 +249,19 @@ impl Sidecar {
         send(Method::POST, &url, &headers, Some(body.to_string())).await
     }
 
+    /// Whether a line of its log has these words.
+    pub fn has_logged(&self, words: &str) -> bool {
+        self.log.lock().unwrap().contains(words)
+    }
+
+    /// The value of one series of `/metrics`; 0 if it is absent.
+    pub async fn metric(&self, series: &str) -> f64 {
+        metric(&self.admin, series).await
+    }
+
     /// Waits until the configured stores have been reached.
     pub async fn ready(&self) {
-        let url = format!("{}/readyz", self.http);
+        let url = format!("{}/readyz", self.admin);
         eventually("the sidecar is ready", || async {
             send(Method::GET, &url, &[], None).await.status == 200
         })
@@ -255,6 +287,15 @@ impl Drop for Dev {
         drop(control.input.take());
         let _ = control.child.wait();
     }
+}
+
+async fn metric(admin: &str, series: &str) -> f64 {
+    let reply = send(Method::GET, &format!("{admin}/metrics"), &[], None).await;
+    reply
+        .text
+        .lines()
+        .find_map(|line| line.strip_prefix(series)?.trim().parse().ok())
+        .unwrap_or(0.0)
 }
 
 /// One HTTP request on a connection of its own.

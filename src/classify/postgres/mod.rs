@@ -13,7 +13,8 @@
 
 mod parse;
 
-pub(crate) use parse::{is_long, nesting_bound, tree};
+pub use parse::memory_bytes;
+pub(crate) use parse::{length, nesting_bound, tree};
 
 mod nodes;
 
@@ -60,7 +61,7 @@ pub fn classify(sql: &str, session: Session) -> Result {
         _ => {
             let unavailable = || Refusal::TooLarge("no memory to parse this statement now".into());
             let text = sql.to_owned();
-            lanes::begin(parse::is_long(sql), move || understand(&text, session))
+            lanes::begin(parse::length(sql), move || understand(&text, session))
                 .ok_or_else(unavailable)?
                 .recv()
                 .map_err(|_| Refusal::Unparsable("the parser failed".into()))?

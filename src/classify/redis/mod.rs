@@ -6,6 +6,7 @@
 
 mod arguments;
 mod options;
+mod routing;
 mod script;
 mod table;
 mod vouched;
@@ -13,6 +14,7 @@ mod vouched;
 use super::{Refusal, Result, Session};
 use crate::operation::{Action, Classification, Object};
 use arguments::{Argument, Arguments, Found};
+pub use routing::{Routing, routing};
 use table::{Access, Grammar, Row, Standing};
 pub use table::{Needs, allowed};
 

@@ -53,10 +53,15 @@ fn summary(path: &str, policy: &Policy) -> String {
         }
     }
     for role in policy.roles() {
-        let limit = role.rate_limit().map_or_else(
-            || "no rate limit".to_owned(),
-            |limit| format!("{} requests in {} ms", limit.requests, limit.period_ms),
-        );
+        let limits: Vec<_> = role
+            .rate_limits()
+            .iter()
+            .map(|limit| limit.to_string())
+            .collect();
+        let limit = match limits.as_slice() {
+            [] => "no rate limit".to_owned(),
+            some => some.join("; "),
+        };
         let grants = role.grants().len();
         let s = if grants == 1 { "" } else { "s" };
         text += &format!("  role {}: {grants} grant{s}, {limit}\n", role.name());

@@ -1,31 +1,24 @@
 //! `bulkhead policy diff OLD NEW`: what is newly allowed or denied, to whom, on what; and which recorded requests
 //! would be decided otherwise. Ends with 0 where nothing differs and with 1 where something does, as `diff` does.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::io::{self, BufRead, BufReader, Write};
-use std::path::Path;
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::io::{self, Write};
 
-use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
 
-use super::request::caller;
+use super::replay::{self, Replayed};
+use super::says::{Says, Thing, When};
 use super::{DiffArgs, Exit, Format, report};
-use crate::decide::rules::Bounds;
-use crate::decide::{Grant, Policy, Role};
-use crate::native::access::{self, Columns};
-use crate::operation::{Operation, Payload, Store};
-use crate::record::requests::Recorded;
-
-/// Recorded requests of one kind that are shown.
-const REQUESTS_MAX: usize = 1000;
+use crate::decide::Policy;
+use crate::decide::rules::Mode;
+use crate::operation::{Action, Store};
 
 /// Which way something changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Change {
+pub(super) enum Change {
     Allowed,
     Denied,
     /// Neither more nor less, but other.
@@ -33,7 +26,7 @@ enum Change {
 }
 
 impl Change {
-    const fn sign(self) -> char {
+    pub(super) const fn sign(self) -> char {
         match self {
             Self::Allowed => '+',
             Self::Denied => '-',
@@ -42,26 +35,64 @@ impl Change {
     }
 }
 
+/// One difference.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 struct Line {
     /// `None` where it concerns every role.
     role: Option<String>,
     store: Option<&'static str>,
-    object: String,
+    /// `None` where it concerns the role, or the store, as a whole.
+    object: Option<String>,
+    /// An action, or the key of the policy that differs.
+    about: String,
     change: Change,
-    what: String,
+    before: Option<String>,
+    after: Option<String>,
+    #[serde(skip)]
+    form: Form,
 }
 
-/// A recorded request that the two policies decide otherwise.
-#[derive(Debug, Serialize)]
-struct Turned {
-    change: Change,
-    count: u64,
-    role: String,
-    store: String,
-    touches: Vec<String>,
-    before: &'static str,
-    after: &'static str,
+/// How a difference is put into words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Form {
+    /// `select at mon-fri 08:00-18:00 UTC, before always`
+    Action,
+    /// `max_rows = 5, before 10`
+    Clause,
+    /// `deny select insert, before nothing`
+    Deny,
+    /// `lives here no more`
+    Plain,
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ", self.change.sign())?;
+        let place = [self.store, self.object.as_deref()];
+        let place: Vec<&str> = place.into_iter().flatten().collect();
+        if !place.is_empty() {
+            write!(f, "{}: ", place.join(" "))?;
+        }
+        let about = &self.about;
+        let before = self.before.as_deref();
+        let was = before.unwrap_or("nothing");
+        match (self.form, before, self.after.as_deref()) {
+            (Form::Action, Some(before), Some(after)) => {
+                write!(f, "{about} {after}, before {before}")
+            }
+            (Form::Action, Some("always"), None) | (Form::Action, None, Some("always")) => {
+                f.write_str(about)
+            }
+            (Form::Action, Some(when), None) | (Form::Action, None, Some(when)) => {
+                write!(f, "{about} {when}")
+            }
+            (Form::Clause, _, Some(after)) => write!(f, "{about} = {after}, before {was}"),
+            (Form::Clause | Form::Deny, _, None) => write!(f, "no {about}, before {was}"),
+            (Form::Deny, _, Some(after)) => write!(f, "{about} {after}, before {was}"),
+            (Form::Plain, _, Some(what)) | (Form::Plain, Some(what), None) => f.write_str(what),
+            (Form::Action | Form::Plain, None, None) => f.write_str(about),
+        }
+    }
 }
 
 pub(super) fn run(
@@ -72,77 +103,50 @@ pub(super) fn run(
     errors: &mut impl Write,
 ) -> io::Result<Exit> {
     let lines = differences(old, new);
-    let turned = match &args.replay {
-        None => Vec::new(),
-        Some(path) => match replay(old, new, path) {
-            Ok(turned) => turned,
-            Err(reason) => {
-                writeln!(errors, "error: {reason}")?;
-                return Ok(Exit::Usage);
-            }
-        },
+    let replayed = match replay::all(old, new, &args.replay) {
+        Ok(replayed) => replayed,
+        Err(reason) => {
+            writeln!(errors, "error: {reason}")?;
+            return Ok(Exit::Usage);
+        }
     };
     match args.format {
         Format::Json => {
             let answer = json!({
                 "old": old.digest(), "new": new.digest(), "same": lines.is_empty(),
-                "differences": lines, "requests": turned,
+                "differences": lines, "requests": replayed.turned, "replayed": replayed.read,
+                "not_understood": replayed.not_understood, "left_out": replayed.left_out,
             });
             report::json_line(output, &answer)?;
         }
-        Format::Text => print(&lines, &turned, args.replay.is_some(), output)?,
+        Format::Text => print(&lines, &replayed, !args.replay.is_empty(), output)?,
     }
-    let same = lines.is_empty() && turned.is_empty();
+    let same = lines.is_empty() && replayed.turned.is_empty();
     Ok(if same { Exit::Done } else { Exit::No })
 }
 
 fn print(
     lines: &[Line],
-    turned: &[Turned],
-    replayed: bool,
+    replayed: &Replayed,
+    has_replayed: bool,
     output: &mut impl Write,
 ) -> io::Result<()> {
     let mut role = None;
     for line in lines {
         if role != Some(&line.role) {
-            let name = line.role.as_deref();
-            writeln!(
-                output,
-                "{}",
-                name.map_or("every role".to_owned(), |name| format!("role {name}"))
-            )?;
+            match &line.role {
+                Some(name) => writeln!(output, "role {name}")?,
+                None => writeln!(output, "every role")?,
+            }
             role = Some(&line.role);
         }
-        let store = line
-            .store
-            .map(|store| format!("{store} "))
-            .unwrap_or_default();
-        writeln!(
-            output,
-            "  {} {store}{}: {}",
-            line.change.sign(),
-            line.object,
-            line.what
-        )?;
+        writeln!(output, "  {line}")?;
     }
     if lines.is_empty() {
         writeln!(output, "the two policies allow the same")?;
     }
-    for turned in turned {
-        writeln!(
-            output,
-            "{} {} recorded: role {} in {}, {}: {} before, {} after",
-            turned.change.sign(),
-            turned.count,
-            turned.role,
-            turned.store,
-            turned.touches.join(" "),
-            turned.before,
-            turned.after
-        )?;
-    }
-    if replayed && turned.is_empty() {
-        writeln!(output, "no recorded request would be decided otherwise")?;
+    if has_replayed {
+        write!(output, "{replayed}")?;
     }
     Ok(())
 }
@@ -151,296 +155,206 @@ fn print(
 fn differences(old: &Policy, new: &Policy) -> Vec<Line> {
     let mut lines = Vec::new();
     for store in Store::ALL {
-        let namespace = |policy: &Policy| policy.default_namespace(store).map(str::to_owned);
-        if namespace(old) != namespace(new) {
-            let shown = |space: Option<String>| space.unwrap_or_else(|| "nothing".to_owned());
-            let what = format!(
-                "means `{}`, before `{}`",
-                shown(namespace(new)),
-                shown(namespace(old))
-            );
-            lines.push(for_all(
-                store,
-                "an unqualified name".to_owned(),
-                Change::Changed,
-                what,
-            ));
-        }
-        compare_names(
-            store,
-            &old.objects(store),
-            &new.objects(store),
-            "lives here",
-            &mut lines,
-        );
-        compare_names(
-            store,
-            &old.functions(store),
-            &new.functions(store),
-            "may be called",
-            &mut lines,
-        );
+        compare_store(store, old, new, &mut lines);
     }
-    let names = |policy: &Policy| -> BTreeSet<String> {
-        policy
-            .roles()
-            .iter()
-            .map(|role| role.name().to_owned())
-            .collect()
-    };
-    for name in names(old).union(&names(new)) {
-        match (old.role(name), new.role(name)) {
-            (Some(before), Some(after)) => {
-                let limits = (limit(before), limit(after));
-                if limits.0 != limits.1 {
-                    lines.push(Line {
-                        role: Some(name.clone()),
-                        store: None,
-                        object: "rate limit".to_owned(),
-                        change: Change::Changed,
-                        what: format!("{}, before {}", limits.1, limits.0),
-                    });
-                }
-            }
-            (Some(_), None) => lines.push(existence(name, Change::Denied, "removed")),
-            (None, Some(role)) => lines.push(existence(
-                name,
-                Change::Allowed,
-                &format!("added, {}", limit(role)),
-            )),
-            (None, None) => {}
-        }
-        for store in Store::ALL {
-            compare_role(store, name, old, new, &mut lines);
-        }
-        if let (Some(before), Some(after)) = (old.role(name), new.role(name)) {
-            compare_demands(name, before, after, &mut lines);
-        }
+    if let Some(how) = new.mask_salt_since(old) {
+        // Neither salt is told: who knows one can try values out.
+        let what = format!("mask_salt {how}: columns masked with \"hash\" show other values");
+        lines.push(plain(None, None, "mask_salt", Change::Changed, what));
+    }
+    let roles = old.roles().into_iter().chain(new.roles());
+    let names: BTreeSet<&str> = roles.map(|role| role.name()).collect();
+    for name in names {
+        compare_role(name, old, new, &mut lines);
     }
     lines.sort();
     lines
 }
 
-fn for_all(store: Store, object: String, change: Change, what: String) -> Line {
+fn plain(
+    store: Option<Store>,
+    object: Option<&str>,
+    about: &str,
+    change: Change,
+    what: String,
+) -> Line {
+    let (before, after) = match change {
+        Change::Denied => (Some(what), None),
+        Change::Allowed | Change::Changed => (None, Some(what)),
+    };
     Line {
         role: None,
-        store: Some(store.as_str()),
-        object,
+        store: store.map(Store::as_str),
+        object: object.map(str::to_owned),
+        about: about.to_owned(),
         change,
-        what,
+        before,
+        after,
+        form: Form::Plain,
     }
 }
 
-fn existence(role: &str, change: Change, what: &str) -> Line {
-    Line {
-        role: Some(role.to_owned()),
-        store: None,
-        object: "the role itself".to_owned(),
-        change,
-        what: what.to_owned(),
-    }
-}
-
-fn limit(role: &Role) -> String {
-    role.rate_limit().map_or_else(
-        || "no rate limit".to_owned(),
-        |limit| {
-            format!(
-                "{} requests in {} ms, {} at once",
-                limit.requests, limit.period_ms, limit.burst
-            )
-        },
-    )
-}
-
-fn compare_names(store: Store, old: &[&str], new: &[&str], what: &str, lines: &mut Vec<Line>) {
-    let (old, new): (BTreeSet<&str>, BTreeSet<&str>) =
-        (old.iter().copied().collect(), new.iter().copied().collect());
-    for name in new.difference(&old) {
-        lines.push(for_all(
-            store,
-            (*name).to_owned(),
-            Change::Allowed,
-            what.to_owned(),
-        ));
-    }
-    for name in old.difference(&new) {
-        lines.push(for_all(
-            store,
-            (*name).to_owned(),
-            Change::Denied,
-            format!("{what} no more"),
-        ));
-    }
-}
-
-/// What a role may do in a store, thing by thing, and with which columns.
-fn granted(policy: &Policy, role: &str, store: Store) -> BTreeMap<(String, &'static str), Columns> {
-    let Some(role) = policy.role(role) else {
-        return BTreeMap::new();
+/// Where things live, and what may be called.
+fn compare_store(store: Store, old: &Policy, new: &Policy, lines: &mut Vec<Line>) {
+    let (key, functions) = match store {
+        Store::Postgres | Store::Mysql => ("tables", "functions"),
+        Store::Mongodb => ("collections", "functions"),
+        Store::Redis => ("keys", "scripts"),
     };
-    let access = access::of(policy, &[role], store, false);
-    let mut granted = BTreeMap::new();
-    for (name, actions) in &access.objects {
-        let object = if name.namespace == access.default_namespace {
-            name.name.clone()
+    let space = |policy: &Policy| policy.default_namespace(store).map(str::to_owned);
+    let (before, after) = (space(old), space(new));
+    if before != after {
+        let space = if store == Store::Postgres {
+            "schema"
         } else {
-            format!("{}.{}", name.namespace, name.name)
-        };
-        for (action, columns) in actions {
-            granted.insert((object.clone(), action.as_str()), columns.clone());
-        }
-    }
-    for (patterns, word) in [(&access.reads, "read"), (&access.writes, "write")] {
-        for pattern in patterns {
-            granted.insert((pattern.clone(), word), Columns::All);
-        }
-    }
-    granted
-}
-
-fn compare_role(store: Store, role: &str, old: &Policy, new: &Policy, lines: &mut Vec<Line>) {
-    let (before, after) = (granted(old, role, store), granted(new, role, store));
-    let keys: BTreeSet<_> = before.keys().chain(after.keys()).collect();
-    for key in keys {
-        let (change, what) = match (before.get(key), after.get(key)) {
-            (None, Some(_)) => (Change::Allowed, key.1.to_owned()),
-            (Some(_), None) => (Change::Denied, key.1.to_owned()),
-            (Some(a), Some(b)) if a != b => (
-                Change::Changed,
-                format!("{} of {}, before {}", key.1, columns(b), columns(a)),
-            ),
-            (Some(_), Some(_)) | (None, None) => continue,
+            "database"
         };
         lines.push(Line {
-            role: Some(role.to_owned()),
-            store: Some(store.as_str()),
-            object: key.0.clone(),
-            change,
-            what,
-        });
-    }
-}
-
-/// What a role's grants demand, what is denied to it, its mode and bounds: as text, since there is no more and less.
-fn demands(role: &Role) -> BTreeSet<(Option<&'static str>, String, String)> {
-    let mut demands = BTreeSet::new();
-    demands.insert((None, "mode".to_owned(), role.mode().as_str().to_owned()));
-    if role.bounds() != Bounds::default() {
-        demands.insert((None, "bounds".to_owned(), format!("{:?}", role.bounds())));
-    }
-    let objects = |grant: &Grant| grant.objects().join(", ");
-    let actions = |grant: &Grant| {
-        let names = grant.actions().iter().map(|action| action.as_str());
-        names.collect::<Vec<_>>().join(" ")
-    };
-    for grant in role.grants() {
-        let store = Some(grant.store().as_str());
-        if !grant.rules().is_empty() || grant.bounds() != Bounds::default() {
-            let what = format!("{:?} {:?}", grant.rules(), grant.bounds());
-            let what = format!("rules of {}: {what}", actions(grant));
-            demands.insert((store, objects(grant), what));
-        }
-        if grant.is_timed() {
-            let what = format!("{} at {}", actions(grant), grant.hours_in_words());
-            demands.insert((store, objects(grant), what));
-        }
-    }
-    for denial in role.denials() {
-        let what = format!("deny {}", actions(denial));
-        demands.insert((Some(denial.store().as_str()), objects(denial), what));
-    }
-    demands
-}
-
-fn compare_demands(role: &str, old: &Role, new: &Role, lines: &mut Vec<Line>) {
-    let (before, after) = (demands(old), demands(new));
-    for (set, other, word) in [(&after, &before, "now"), (&before, &after, "no more")] {
-        for (store, object, what) in set.difference(other) {
-            lines.push(Line {
-                role: Some(role.to_owned()),
-                store: *store,
-                object: object.clone(),
-                change: Change::Changed,
-                what: format!("{word}: {what}"),
-            });
-        }
-    }
-}
-
-fn columns(columns: &Columns) -> String {
-    let list = |columns: &BTreeSet<Box<str>>| {
-        columns
-            .iter()
-            .map(AsRef::as_ref)
-            .collect::<Vec<&str>>()
-            .join(", ")
-    };
-    match columns {
-        Columns::All => "every column".to_owned(),
-        Columns::Only(only) => format!("the columns {}", list(only)),
-        Columns::Except(except) => format!("every column but {}", list(except)),
-    }
-}
-
-/// Decides every recorded request under both policies.
-fn replay(old: &Policy, new: &Policy, path: &Path) -> Result<Vec<Turned>, String> {
-    let file = fs::File::open(path)
-        .map_err(|error| format!("cannot read `{}`: {error}", path.display()))?;
-    let mut turned: BTreeMap<(String, String, Vec<String>), Turned> = BTreeMap::new();
-    let now = Timestamp::now();
-    for (number, line) in BufReader::new(file).lines().enumerate() {
-        let odd = |error: String| format!("{}:{}: {error}", path.display(), number + 1);
-        let line = line.map_err(|error| odd(error.to_string()))?;
-        let recorded: Recorded =
-            serde_json::from_str(&line).map_err(|error| odd(error.to_string()))?;
-        let Some((store, classification)) = recorded.classification() else {
-            continue;
-        };
-        let touches: Vec<String> = classification
-            .touches
-            .iter()
-            .map(|touch| format!("{}:{}", touch.action, touch.object))
-            .collect();
-        let asked = Operation {
-            store,
-            classification: Arc::new(classification),
-            payload: Payload::Sql("".into()),
-        };
-        let caller = caller(&recorded.role, None);
-        let decide = |policy: &Policy| {
-            let outcome = policy.allows(&caller, &asked, now);
-            outcome
-                .err()
-                .map_or("allow", |refusal| refusal.0.code.as_str())
-        };
-        let (before, after) = (decide(old), decide(new));
-        if before == after {
-            continue;
-        }
-        let change = match (before, after) {
-            (_, "allow") => Change::Allowed,
-            ("allow", _) => Change::Denied,
-            _ => Change::Changed,
-        };
-        let key = (
-            recorded.role.clone(),
-            recorded.store.clone(),
-            touches.clone(),
-        );
-        if turned.len() >= REQUESTS_MAX && !turned.contains_key(&key) {
-            continue;
-        }
-        let entry = turned.entry(key).or_insert(Turned {
-            change,
-            count: 0,
-            role: recorded.role,
-            store: recorded.store,
-            touches,
+            form: Form::Clause,
             before,
             after,
+            ..plain(Some(store), None, space, Change::Changed, String::new())
         });
-        entry.count += 1;
     }
-    Ok(turned.into_values().collect())
+    let names = [
+        (key, old.objects(store), new.objects(store), "lives here"),
+        (
+            functions,
+            old.functions(store),
+            new.functions(store),
+            "may be called",
+        ),
+    ];
+    for (about, before, after, what) in names {
+        let (before, after): (BTreeSet<&str>, BTreeSet<&str>) =
+            (before.into_iter().collect(), after.into_iter().collect());
+        let added = after.difference(&before);
+        lines.extend(added.map(|name| {
+            let what = what.to_owned();
+            plain(Some(store), Some(name), about, Change::Allowed, what)
+        }));
+        let removed = before.difference(&after);
+        lines.extend(removed.map(|name| {
+            let what = format!("{what} no more");
+            plain(Some(store), Some(name), about, Change::Denied, what)
+        }));
+    }
+}
+
+fn compare_role(name: &str, old: &Policy, new: &Policy, lines: &mut Vec<Line>) {
+    let from = lines.len();
+    let existence = match (old.role(name), new.role(name)) {
+        (Some(_), None) => Some((Change::Denied, "the role is removed")),
+        (None, Some(_)) => Some((Change::Allowed, "the role is added")),
+        (Some(_), Some(_)) | (None, None) => None,
+    };
+    if let Some((change, what)) = existence {
+        lines.push(plain(None, None, "role", change, what.to_owned()));
+    }
+    let (before, after) = (Says::of(old, name), Says::of(new, name));
+    compare_grants(&before, &after, lines);
+    compare_denials(&before, &after, lines);
+    compare_demands(&before, &after, lines);
+    for line in lines.iter_mut().skip(from) {
+        line.role = Some(name.to_owned());
+    }
+}
+
+fn of_thing(thing: Option<&Thing>, about: &str, change: Change, form: Form) -> Line {
+    let line = plain(
+        thing.map(|(store, _)| *store),
+        thing.map(|(_, name)| name.as_str()),
+        about,
+        change,
+        String::new(),
+    );
+    Line { form, ..line }
+}
+
+fn compare_grants(before: &Says, after: &Says, lines: &mut Vec<Line>) {
+    let keys: BTreeSet<_> = before.granted.keys().chain(after.granted.keys()).collect();
+    for key @ (thing, action) in keys {
+        let (was, is) = (before.granted.get(key), after.granted.get(key));
+        let change = match (was, is) {
+            (None, Some(_)) => Change::Allowed,
+            (Some(_), None) => Change::Denied,
+            (Some(When::At(_)), Some(When::Always)) => Change::Allowed,
+            (Some(When::Always), Some(When::At(_))) => Change::Denied,
+            (Some(was), Some(is)) if was != is => Change::Changed,
+            (Some(_), Some(_)) | (None, None) => continue,
+        };
+        let mut line = of_thing(Some(thing), action.as_str(), change, Form::Action);
+        (line.before, line.after) = (was.map(When::to_string), is.map(When::to_string));
+        // A key pattern within one that was, or is, granted as well changes nothing by itself.
+        let (says, how) = match change {
+            Change::Allowed => (before, "as before within"),
+            Change::Denied | Change::Changed => (after, "still within"),
+        };
+        if let (true, Some(wider)) = (was.is_none() || is.is_none(), wider(says, thing, *action)) {
+            line.form = Form::Plain;
+            line.change = Change::Changed;
+            line.after = Some(format!("{action} {how} {wider}"));
+        }
+        lines.push(line);
+    }
+}
+
+/// A key pattern that is always granted and that has all keys of another.
+fn wider<'s>(says: &'s Says, (store, name): &Thing, action: Action) -> Option<&'s str> {
+    if *store != Store::Redis {
+        return None;
+    }
+    let mut granted = says.granted.iter();
+    let found = granted.find(|(((other, wider), granted), when)| {
+        *other == Store::Redis
+            && *granted == action
+            && **when == When::Always
+            && Policy::keys_within(name, wider)
+    });
+    found.map(|(((_, wider), _), _)| wider.as_str())
+}
+
+fn compare_denials(before: &Says, after: &Says, lines: &mut Vec<Line>) {
+    let things: BTreeSet<_> = before.denied.keys().chain(after.denied.keys()).collect();
+    let none = BTreeSet::new();
+    for thing in things {
+        let was = before.denied.get(thing).unwrap_or(&none);
+        let is = after.denied.get(thing).unwrap_or(&none);
+        if was == is {
+            continue;
+        }
+        let change = match (was.is_subset(is), is.is_subset(was)) {
+            (true, _) => Change::Denied,
+            (false, true) => Change::Allowed,
+            (false, false) => Change::Changed,
+        };
+        let words = |actions: &BTreeSet<Action>| {
+            let names: Vec<&str> = actions.iter().map(|action| action.as_str()).collect();
+            (!names.is_empty()).then(|| names.join(" "))
+        };
+        let mut line = of_thing(Some(thing), "deny", change, Form::Deny);
+        (line.before, line.after) = (words(was), words(is));
+        lines.push(line);
+    }
+}
+
+fn compare_demands(before: &Says, after: &Says, lines: &mut Vec<Line>) {
+    let keys: BTreeSet<_> = before.demands.keys().chain(after.demands.keys()).collect();
+    for key @ (thing, about) in keys {
+        let (was, is) = (before.demands.get(key), after.demands.get(key));
+        if was == is {
+            continue;
+        }
+        let shadow = Mode::Shadow.as_str();
+        let change = match (*about, was.map(String::as_str), is.map(String::as_str)) {
+            ("mode", _, Some(mode)) if mode == shadow => Change::Allowed,
+            ("mode", Some(mode), _) if mode == shadow => Change::Denied,
+            // A role that comes or goes has the mode that all have.
+            ("mode", None, _) | ("mode", _, None) => continue,
+            (_, _, _) => Change::Changed,
+        };
+        let mut line = of_thing(thing.as_ref(), about, change, Form::Clause);
+        (line.before, line.after) = (was.cloned(), is.cloned());
+        lines.push(line);
+    }
 }

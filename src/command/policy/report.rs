@@ -89,7 +89,7 @@ pub(super) struct FaultJson<'f> {
     #[serde(skip_serializing_if = "Option::is_none")]
     help: Option<&'f str>,
     #[serde(flatten)]
-    place: PlaceJson<'f>,
+    place: &'f Place,
 }
 
 impl<'f> From<&'f Fault> for FaultJson<'f> {
@@ -101,24 +101,7 @@ impl<'f> From<&'f Fault> for FaultJson<'f> {
             },
             message: &fault.message,
             help: fault.help.as_deref(),
-            place: PlaceJson::from(&fault.place),
-        }
-    }
-}
-
-#[derive(Debug, Serialize)]
-pub(super) struct PlaceJson<'p> {
-    file: &'p str,
-    line: usize,
-    column: usize,
-}
-
-impl<'p> From<&'p Place> for PlaceJson<'p> {
-    fn from(place: &'p Place) -> Self {
-        Self {
-            file: &place.file,
-            line: place.line,
-            column: place.column,
+            place: &fault.place,
         }
     }
 }

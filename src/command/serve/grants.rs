@@ -21,13 +21,16 @@ const LOGGED_MAX: usize = 20;
 
 /// What `native_grants` means for a store before it was compared.
 pub fn begin(gate: &Gate, config: &Config) {
-    if config.native_grants == NativeGrants::Require {
-        for store in Store::ALL
-            .into_iter()
-            .filter(|store| gate.stores.is_configured(*store))
-        {
-            gate.health.set_grants(store, Grants::Unknown, true);
-        }
+    let held_back = match config.native_grants {
+        NativeGrants::Off => return,
+        NativeGrants::Warn => false,
+        NativeGrants::Require => true,
+    };
+    for store in Store::ALL
+        .into_iter()
+        .filter(|store| gate.stores.is_configured(*store))
+    {
+        gate.health.set_grants(store, Grants::Unknown, held_back);
     }
 }
 

@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 
-use super::{Column, Columns, Forbidden, ParameterRule, Restricted, Restrictions};
+use super::cache::Rewritten;
+use super::{Column, Columns, Forbidden, ParameterRule, Restrictions};
 use super::{mongodb, mysql, postgres};
 use crate::authenticate::Principal;
 use crate::decide::judge::Allowed;
@@ -115,7 +116,7 @@ impl Policy {
             return Ok(kept);
         }
         let restrictions = self.restrictions(caller, operation.store, demanded.tables);
-        let restricted = rewritten(&restrictions, operation, circumstances);
+        let restricted = self.rewritten(&restrictions, operation, circumstances);
         match (restricted, is_shadow) {
             (Ok(payload), false) => {
                 kept.payload = payload;
@@ -145,7 +146,7 @@ impl Policy {
             return Ok(());
         }
         let restrictions = self.restrictions(caller, operation.store, demanded.tables);
-        restrict(&restrictions, operation, None)
+        self.restrict(&restrictions, operation, None)
             .map(drop)
             .map_err(refusal)
     }
@@ -202,33 +203,84 @@ impl Policy {
     }
 }
 
-/// What is to run in the place of an operation that has to keep rules; `None` where it keeps them as it is.
-fn rewritten(
-    rules: &Restrictions<'_>,
-    operation: &Operation,
-    circumstances: &Circumstances<'_>,
-) -> Result<Option<Payload>, Forbidden> {
-    let Some((payload, parameters)) = restrict(rules, operation, Some(circumstances.columns))?
-    else {
-        if rules.tables.iter().any(|(_, rules)| rules.hides()) {
-            let reason = "the statement cannot be made to keep the rules of its tables".to_owned();
-            return Err(forbidden(rules, |_| true, reason));
+/// What is to run, and what must hold of its parameters.
+type Ruled = (Payload, Arc<[ParameterRule]>);
+
+impl Policy {
+    /// What is to run in the place of an operation that has to keep rules; `None` where it keeps them as it is.
+    fn rewritten(
+        &self,
+        rules: &Restrictions<'_>,
+        operation: &Operation,
+        circumstances: &Circumstances<'_>,
+    ) -> Result<Option<Payload>, Forbidden> {
+        let Some((payload, parameters)) =
+            self.restrict(rules, operation, Some(circumstances.columns))?
+        else {
+            if rules.tables.iter().any(|(_, rules)| rules.hides()) {
+                let reason =
+                    "the statement cannot be made to keep the rules of its tables".to_owned();
+                return Err(forbidden(rules, |_| true, reason));
+            }
+            return Ok(None);
+        };
+        for rule in &*parameters {
+            keeps(rule, circumstances.parameters)
+                .map_err(|reason| forbidden(rules, |_| true, reason))?;
         }
-        return Ok(None);
-    };
-    for rule in &parameters {
-        keeps(rule, circumstances.parameters)
-            .map_err(|reason| forbidden(rules, |_| true, reason))?;
+        Ok(Some(payload))
     }
-    Ok(Some(payload))
+
+    /// Checks, and rewrites where the columns are known.
+    fn restrict(
+        &self,
+        rules: &Restrictions<'_>,
+        operation: &Operation,
+        columns: Option<&dyn Columns>,
+    ) -> Result<Option<Ruled>, Forbidden> {
+        can_be_kept(rules, operation)?;
+        let rewrite = match operation.store {
+            Store::Postgres => postgres::restrict,
+            Store::Mysql => mysql::restrict,
+            Store::Mongodb | Store::Redis => return rewritten_document(rules, operation),
+        };
+        let Payload::Sql(sql) = &operation.payload else {
+            return Err(nothing_to_rewrite(rules));
+        };
+        let Some(columns) = columns else {
+            return rewrite(sql, rules, None).map(|_| None);
+        };
+        let rewritten = self
+            .rewritings
+            .of(operation.store, sql, rules, columns, |columns| {
+                rewrite(sql, rules, Some(columns))
+            })?;
+        Ok(rewritten.map(|Rewritten { sql, parameters }| (Payload::Sql(sql), parameters)))
+    }
 }
 
-/// Checks, and rewrites where the columns are known.
-fn restrict(
+/// A command of MongoDB is rewritten every time: it has its values in it, and seldom comes again.
+fn rewritten_document(
     rules: &Restrictions<'_>,
     operation: &Operation,
-    columns: Option<&dyn Columns>,
-) -> Result<Option<(Payload, Vec<ParameterRule>)>, Forbidden> {
+) -> Result<Option<Ruled>, Forbidden> {
+    let Payload::Mongodb { database, document } = &operation.payload else {
+        return Err(nothing_to_rewrite(rules));
+    };
+    let payload = Payload::Mongodb {
+        document: mongodb::restrict(document, database, rules)?,
+        database: database.clone(),
+    };
+    Ok(Some((payload, Arc::from([]))))
+}
+
+fn nothing_to_rewrite(rules: &Restrictions<'_>) -> Forbidden {
+    let reason = "column rules and row filters cannot be kept here".to_owned();
+    forbidden(rules, |_| true, reason)
+}
+
+/// Refuses what no rewriting can make keep the rules.
+fn can_be_kept(rules: &Restrictions<'_>, operation: &Operation) -> Result<(), Forbidden> {
     let classification = &operation.classification;
     let is_reached = |object: &Object| classification.reached.contains(object);
     let hidden = |object: &Object, table: &TableRules| table.hides() && is_reached(object);
@@ -252,29 +304,7 @@ fn restrict(
                 .to_owned();
         return Err(forbidden(rules, |_| true, reason));
     }
-    match (operation.store, &operation.payload) {
-        (Store::Postgres, Payload::Sql(sql)) => {
-            postgres::restrict(sql, rules, columns).map(|restricted| restricted.map(as_payload))
-        }
-        (Store::Mysql, Payload::Sql(sql)) => {
-            mysql::restrict(sql, rules, columns).map(|restricted| restricted.map(as_payload))
-        }
-        (Store::Mongodb, Payload::Mongodb { database, document }) => {
-            let payload = Payload::Mongodb {
-                document: mongodb::restrict(document, database, rules)?,
-                database: database.clone(),
-            };
-            Ok(Some((payload, Vec::new())))
-        }
-        (Store::Postgres | Store::Mysql | Store::Mongodb | Store::Redis, _) => {
-            let reason = "column rules and row filters cannot be kept here".to_owned();
-            Err(forbidden(rules, |_| true, reason))
-        }
-    }
-}
-
-fn as_payload(restricted: Restricted) -> (Payload, Vec<ParameterRule>) {
-    (Payload::Sql(restricted.sql.into()), restricted.parameters)
+    Ok(())
 }
 
 /// Whether a parameter is the constant that a row filter demands, as JSON text or number. Other spellings of a

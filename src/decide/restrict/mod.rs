@@ -11,12 +11,15 @@ use crate::authenticate::Principal;
 use crate::operation::Object;
 
 mod apply;
+mod cache;
+mod computed;
 pub mod mongodb;
 pub mod mysql;
 pub mod postgres;
 
 pub(super) use apply::Kept;
 pub use apply::{Circumstances, NoColumns, Shadow};
+pub(super) use cache::Rewritings;
 
 /// The rules that one statement must keep. Exists only where a touched table has some.
 #[derive(Debug, Clone)]
@@ -36,6 +39,35 @@ pub struct Column {
     pub name: Box<str>,
     /// As the server prints it: `bigint`, `character varying(20)`, `int(11) unsigned`.
     pub type_name: Box<str>,
+    pub source: Source,
+    /// The other columns that a `CHECK` or an index' expression looks at together with this one.
+    pub checked_with: Box<[Box<str>]>,
+    /// Whether a change of another column sets it to the time of the change (MySQL's `ON UPDATE CURRENT_TIMESTAMP`).
+    pub is_touched: bool,
+}
+
+impl Column {
+    /// A column that holds what is written to it.
+    pub fn new(name: &str, type_name: &str) -> Self {
+        Self {
+            name: name.into(),
+            type_name: type_name.into(),
+            source: Source::Written,
+            checked_with: Box::default(),
+            is_touched: false,
+        }
+    }
+}
+
+/// Where a column's values come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// They are written, or a constant by default.
+    Written,
+    /// They are, or may be, computed from these columns of the same row.
+    Columns(Box<[Box<str>]>),
+    /// They are computed, nobody knows from what.
+    Unknown,
 }
 
 /// The columns of a store's tables, in their order.

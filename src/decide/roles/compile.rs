@@ -7,13 +7,14 @@ use super::{
     EVERY_OBJECT, GrantIndex, KeyGrants, NamedGrants, Role, StoreGrants, TimedGrant, demands,
     denials,
 };
-use crate::decide::RateLimit;
 use crate::decide::fault::{Faults, did_you_mean, nearest};
+use crate::decide::glob::Glob;
+use crate::decide::limits::{COUNTS_KEY_PREFIX, LIMITS_PER_ROLE_MAX, PolicyRate, RateLimit};
 use crate::decide::raw::{RawGrant, RawPolicy, RawRateLimit, RawRole, object_word, objects_key};
 use crate::decide::rules::{Bounds, Mode};
 use crate::decide::source::{Place, Written};
 use crate::decide::stores::{KeySpace, NamedObjects, PerStore, StoreObjects, glob, split};
-use crate::operation::Store;
+use crate::operation::{Action, Store};
 
 /// All roles of a policy, by name.
 pub(in crate::decide) fn compile(
@@ -36,7 +37,7 @@ pub(in crate::decide) fn compile(
             continue;
         }
         first.insert(role.name.value.clone(), place);
-        used.extend(role.rate_limit.iter().map(|limit| limit.value.clone()));
+        used.extend(role.rate_limits.iter().map(|limit| limit.value.clone()));
         let compiled = compile_role(role, mode, stores, &limits, faults);
         roles.insert(compiled.name.clone(), Arc::new(compiled));
     }
@@ -55,30 +56,55 @@ pub(in crate::decide) fn compile(
 
 fn rate_limits(raw: &[RawRateLimit], faults: &mut Faults) -> HashMap<String, Arc<RateLimit>> {
     let mut limits: HashMap<String, Arc<RateLimit>> = HashMap::new();
-    for limit in raw {
-        let name = &limit.name.value;
-        if u64::from(limit.requests) > limit.period_ms.saturating_mul(1000) {
+    for RawRateLimit { name, limit } in raw {
+        let (span, name) = (&name.span, &name.value);
+        let is_too_fast =
+            |rate: PolicyRate| u64::from(rate.requests) > rate.period_ms.saturating_mul(1000);
+        if limit.rate.is_some_and(is_too_fast) {
             let message = format!("rate limit `{name}` is faster than one request a microsecond");
-            faults.error(
-                &limit.name.span,
-                message,
-                "write fewer requests or a longer period",
-            );
+            faults.error(span, message, "write fewer requests or a longer period");
         }
         if limits.contains_key(name) {
             let message = format!("rate limit `{name}` is in two files");
-            faults.error(&limit.name.span, message, "keep it in one");
+            faults.error(span, message, "keep it in one");
             continue;
         }
-        let compiled = RateLimit {
-            name: name.clone(),
-            requests: limit.requests,
-            period_ms: limit.period_ms,
-            burst: limit.burst,
-        };
-        limits.insert(name.clone(), Arc::new(compiled));
+        limits.insert(name.clone(), Arc::new(limit.clone()));
     }
     limits
+}
+
+/// The limits that a role names, looked up.
+fn named_limits(
+    written: &[Written<String>],
+    limits: &HashMap<String, Arc<RateLimit>>,
+    faults: &mut Faults,
+) -> Vec<Arc<RateLimit>> {
+    let mut named: Vec<Arc<RateLimit>> = Vec::new();
+    for (at, written) in written.iter().enumerate() {
+        let (span, name) = (&written.span, &written.value);
+        let Some(limit) = limits.get(name) else {
+            let message = format!("unknown rate limit `{name}`");
+            let mut names: Vec<&str> = limits.keys().map(String::as_str).collect();
+            names.sort_unstable();
+            let help = match nearest(name, names) {
+                Some(name) => format!("did you mean `{name}`?"),
+                None => format!("add `[rate_limits.{name}]`"),
+            };
+            faults.error(span, message, help);
+            continue;
+        };
+        if named.iter().any(|other| other.name == *name) {
+            faults.error(span, format!("`{name}` is named twice"), "remove one");
+            continue;
+        }
+        if at == LIMITS_PER_ROLE_MAX {
+            let message = format!("more than {LIMITS_PER_ROLE_MAX} rate limits for one role");
+            faults.error(span, message, "name fewer");
+        }
+        named.push(Arc::clone(limit));
+    }
+    named
 }
 
 fn compile_role(
@@ -88,20 +114,7 @@ fn compile_role(
     limits: &HashMap<String, Arc<RateLimit>>,
     faults: &mut Faults,
 ) -> Role {
-    let rate_limit = raw.rate_limit.and_then(|written| {
-        let limit = limits.get(&written.value).cloned();
-        if limit.is_none() {
-            let message = format!("unknown rate limit `{}`", written.value);
-            let mut names: Vec<&str> = limits.keys().map(String::as_str).collect();
-            names.sort_unstable();
-            let help = match nearest(&written.value, names) {
-                Some(name) => format!("did you mean `{name}`?"),
-                None => format!("add `[rate_limits.{}]`", written.value),
-            };
-            faults.error(&written.span, message, help);
-        }
-        limit
-    });
+    let rate_limits = named_limits(&raw.rate_limits, limits, faults);
     if raw.grants.is_empty() {
         let message = format!("role `{}` is granted nothing", raw.name.value);
         let help = format!(
@@ -117,7 +130,7 @@ fn compile_role(
     let mut role = Role {
         name: raw.name.value,
         description: raw.description,
-        rate_limit,
+        rate_limits,
         mode: raw.mode.unwrap_or(mode),
         bounds,
         ..Role::default()
@@ -265,6 +278,7 @@ fn grant_keys(
     faults: &mut Faults,
 ) {
     for written in &raw.objects {
+        warn_of_own_counts(raw, written, space, faults);
         if written.value == EVERY_OBJECT {
             redundant_beside_every(raw, written, faults);
             raw.actions
@@ -282,6 +296,32 @@ fn grant_keys(
         for action in &raw.actions {
             own.add(&glob, *action, at);
         }
+    }
+}
+
+/// Who may write the sidecar's own counts has no limit.
+fn warn_of_own_counts(
+    raw: &RawGrant,
+    written: &Written<String>,
+    space: &KeySpace,
+    faults: &mut Faults,
+) {
+    let own = format!("{COUNTS_KEY_PREFIX}*");
+    let (Ok(own), true) = (Glob::strict(&own), raw.actions.contains(&Action::Write)) else {
+        return;
+    };
+    let reaches = if written.value == EVERY_OBJECT {
+        space.globs.iter().any(|(_, glob)| glob.may_meet(&own))
+    } else {
+        Glob::strict(&written.value).is_ok_and(|glob| glob.may_meet(&own))
+    };
+    if reaches {
+        let message = format!(
+            "`{}` lets a caller write its own rate limits",
+            written.value
+        );
+        let help = format!("name other keys, or deny `{COUNTS_KEY_PREFIX}*` to the role");
+        faults.warning(&written.span, message, help);
     }
 }
 

@@ -26,7 +26,7 @@ pub(super) fn grant(raw: &RawGrant, faults: &mut Faults) -> Grant {
             .collect(),
         actions: raw.actions.clone(),
         place: faults.place(&raw.span),
-        rules: table_rules(raw.store, rules, faults),
+        rules: expecting(raw, table_rules(raw.store, rules, faults)),
         bounds: Bounds {
             rows_max: rules.max_rows.as_ref().map(|rows| u64::from(rows.value)),
             timeout_ms: rules.timeout_ms.as_ref().map(|ms| u64::from(ms.value)),
@@ -124,6 +124,23 @@ fn actions_of(key: &str, store: Store) -> Option<&'static [Action]> {
         ("require_where", _) => Some(&[Action::Update, Action::Delete]),
         (_, _) => None,
     }
+}
+
+/// Where the grant names its tables, they must have what it hides.
+fn expecting(raw: &RawGrant, mut rules: TableRules) -> TableRules {
+    let names_tables = raw
+        .objects
+        .iter()
+        .all(|object| object.value != EVERY_OBJECT);
+    if names_tables && matches!(raw.store, Store::Postgres | Store::Mysql) {
+        rules.expected = rules
+            .denied
+            .iter()
+            .chain(rules.masked.keys())
+            .cloned()
+            .collect();
+    }
+    rules
 }
 
 fn table_rules(store: Store, raw: &RawRules, faults: &mut Faults) -> TableRules {

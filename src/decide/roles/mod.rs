@@ -12,6 +12,7 @@ use super::patterns::PatternSet;
 use super::rules::{Bounds, Mode, TableRules};
 use super::source::Place;
 use super::stores::{KeySpace, ObjectId, PerStore, StoreObjects};
+use super::words::{self, Clause};
 use crate::operation::{Action, Object, Store, Touch};
 
 mod compile;
@@ -64,26 +65,24 @@ impl Grant {
         self.bounds
     }
 
-    /// What it demands, in the policy's words: `rows, mask_columns`.
-    pub fn rules_in_words(&self) -> String {
-        let rules = &self.rules;
-        let all = [
-            ("columns", rules.columns.is_some()),
-            ("deny_columns", !rules.denied.is_empty()),
-            ("mask_columns", !rules.masked.is_empty()),
-            ("rows", !rules.rows.is_empty()),
-            ("require_where", rules.requires_where),
-            ("max_rows", self.bounds.rows_max.is_some()),
-            ("timeout_ms", self.bounds.timeout_ms.is_some()),
-        ];
-        let set = all.into_iter().filter(|(_, is_set)| *is_set);
-        set.map(|(name, _)| name).collect::<Vec<_>>().join(", ")
+    /// What it demands, in the policy's words.
+    pub fn clauses(&self) -> Vec<Clause> {
+        let mut clauses = words::of_rules(&self.rules, self.bounds);
+        if self.is_timed() {
+            let windows: Vec<toml::Value> = self.hours().map(Into::into).collect();
+            clauses.push(Clause::new("hours", windows));
+        }
+        clauses
     }
 
-    /// When it holds.
+    /// When it holds, in the policy's words; none where it always does.
+    pub fn hours(&self) -> impl Iterator<Item = &str> {
+        self.hours.iter().map(Hours::as_str)
+    }
+
+    /// The same as one text: `mon-fri 08:00-18:00 UTC, sat 10:00-12:00 UTC`.
     pub fn hours_in_words(&self) -> String {
-        let hours = self.hours.iter().map(|hours| format!("{hours:?}"));
-        hours.collect::<Vec<_>>().join(", ")
+        self.hours().collect::<Vec<_>>().join(", ")
     }
 
     /// Whether it holds at certain times alone.
@@ -101,7 +100,7 @@ impl Grant {
 pub struct Role {
     name: String,
     description: Option<String>,
-    rate_limit: Option<Arc<RateLimit>>,
+    rate_limits: Vec<Arc<RateLimit>>,
     mode: Mode,
     /// For whatever it asks.
     bounds: Bounds,
@@ -150,8 +149,9 @@ impl Role {
         self.description.as_deref()
     }
 
-    pub const fn rate_limit(&self) -> Option<&Arc<RateLimit>> {
-        self.rate_limit.as_ref()
+    /// In the order of the policy.
+    pub fn rate_limits(&self) -> &[Arc<RateLimit>] {
+        &self.rate_limits
     }
 
     /// In the order of the policy.
@@ -171,6 +171,11 @@ impl Role {
     /// Bounds of whatever the role asks.
     pub const fn bounds(&self) -> Bounds {
         self.bounds
+    }
+
+    /// What is said of the role as a whole beside its mode and rate limit, in the policy's words.
+    pub fn clauses(&self) -> Vec<Clause> {
+        words::of_bounds(self.bounds)
     }
 
     /// Whether anything is granted in the store at this time.
@@ -224,6 +229,23 @@ impl Role {
         self.grant(at).is_some_and(|grant| grant.holds(now))
     }
 
+    /// The grants that would allow a touch at another time.
+    pub(super) fn at_other_times<'r>(
+        &'r self,
+        store: Store,
+        objects: &'r StoreObjects,
+        touch: &'r Touch,
+    ) -> impl Iterator<Item = &'r Grant> {
+        let timed = self.timed.iter().filter(move |timed| timed.store == store);
+        timed.filter_map(|timed| self.grant(timed.index.allowing(objects, touch)?))
+    }
+
+    /// The grants of a store that hold at certain times.
+    pub(super) fn timed_in(&self, store: Store) -> impl Iterator<Item = &Grant> {
+        let timed = self.timed.iter().filter(move |timed| timed.store == store);
+        timed.filter_map(|timed| self.grant(timed.at))
+    }
+
     /// What the grants of a store demand by object; empty for most.
     pub(super) const fn demands(&self, store: Store) -> &HashMap<ObjectId, Demands> {
         self.demands.get(store)
@@ -244,11 +266,11 @@ impl Role {
 #[cfg(test)]
 impl Role {
     /// A role without grants, for the tests of the stages behind `decide`.
-    pub(super) fn for_tests(name: &str, rate_limit: Option<Arc<RateLimit>>) -> Self {
+    pub(crate) fn for_tests(name: &str, rate_limits: Vec<Arc<RateLimit>>) -> Self {
         Self {
             name: name.to_owned(),
             description: None,
-            rate_limit,
+            rate_limits,
             ..Self::default()
         }
     }

@@ -11,7 +11,9 @@ use mongodb::options::{ClientOptions, Tls, TlsOptions};
 use mongodb::{Client, ServerType};
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::execute::settings::{PoolSettings, TlsMode, TlsSettings};
+use super::certificates::OpenFiles;
+use crate::execute::settings::{PoolSettings, TlsSettings};
+use crate::execute::tls::{Files, TlsError};
 
 /// How long a request waits for a server that can serve it, an election included. A server that is known to be
 /// down is not waited for at all ([`Watch::is_down`]).
@@ -56,6 +58,10 @@ pub enum ConnectError {
     Uri(String),
     #[error("the MongoDB uri asks for TLS and `tls.mode` is \"disable\": take one of them out")]
     TlsContradiction,
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error("the certificates cannot be handed to the driver: {0}")]
+    HandOver(std::io::Error),
 }
 
 /// The pool's connections, as its events count them.
@@ -66,6 +72,10 @@ pub struct PoolGauges {
     pub idle: u64,
     pub waiting: u64,
     pub max: u64,
+    /// How many requests had to wait for a connection, since the start.
+    pub waits_total: u64,
+    /// How long they waited altogether, in microseconds.
+    pub waited_us_total: u64,
 }
 
 /// What the driver's events have told so far.
@@ -73,7 +83,6 @@ pub struct PoolGauges {
 pub struct Watch {
     size: AtomicI64,
     in_use: AtomicI64,
-    waiting: AtomicI64,
     heartbeats_failed: AtomicU64,
     down: AtomicBool,
 }
@@ -84,7 +93,8 @@ impl Watch {
         self.down.load(Ordering::Relaxed)
     }
 
-    /// Connections by state. `waiting` counts those that wait inside the driver alone.
+    /// Connections by state. Who waits inside the driver is not counted: it does not tell when a request that waits is
+    /// dropped, and the store lets no more in than there are connections.
     pub fn gauges(&self, max: u32) -> PoolGauges {
         let read = |gauge: &AtomicI64| u64::try_from(gauge.load(Ordering::Relaxed)).unwrap_or(0);
         let (size, in_use) = (read(&self.size), read(&self.in_use));
@@ -92,8 +102,9 @@ impl Watch {
             size,
             in_use,
             idle: size.saturating_sub(in_use),
-            waiting: read(&self.waiting),
+            waiting: 0,
             max: u64::from(max),
+            ..PoolGauges::default()
         }
     }
 
@@ -105,12 +116,7 @@ impl Watch {
             change(&self.size, 1);
         } else if matches!(event, CmapEvent::ConnectionClosed(_)) {
             change(&self.size, -1);
-        } else if matches!(event, CmapEvent::ConnectionCheckoutStarted(_)) {
-            change(&self.waiting, 1);
-        } else if matches!(event, CmapEvent::ConnectionCheckoutFailed(_)) {
-            change(&self.waiting, -1);
         } else if matches!(event, CmapEvent::ConnectionCheckedOut(_)) {
-            change(&self.waiting, -1);
             change(&self.in_use, 1);
         } else if matches!(event, CmapEvent::ConnectionCheckedIn(_)) {
             change(&self.in_use, -1);
@@ -134,12 +140,28 @@ impl Watch {
     }
 }
 
+/// The driver's client, and the certificates that it reads again for every server that it comes to know.
+#[derive(Debug, Clone)]
+pub struct Connected {
+    pub client: Client,
+    _files: Option<Arc<OpenFiles>>,
+}
+
 /// Makes the client. A plain `mongodb://` uri touches no network here; `mongodb+srv://` asks the name server.
-pub async fn client(settings: &MongoSettings, watch: &Arc<Watch>) -> Result<Client, ConnectError> {
+pub async fn client(
+    settings: &MongoSettings,
+    watch: &Arc<Watch>,
+) -> Result<Connected, ConnectError> {
     let mut options = ClientOptions::parse(settings.uri.expose_secret())
         .await
         .map_err(|error| ConnectError::Uri(error.to_string()))?;
-    options.tls = Some(tls(settings, options.tls.take())?);
+    let files = Files::read(&settings.tls)?;
+    let files = files.as_ref().map(OpenFiles::new).transpose();
+    let files = files.map_err(ConnectError::HandOver)?.map(Arc::new);
+    options.tls = Some(tls(files.as_deref(), options.tls.take())?);
+    if files.is_none() {
+        keep_to_one_server(&mut options);
+    }
     if let (Some(password), Some(credential)) = (&settings.password, &mut options.credential) {
         credential.password = Some(password.expose_secret().to_owned());
     }
@@ -161,18 +183,34 @@ pub async fn client(settings: &MongoSettings, watch: &Arc<Watch>) -> Result<Clie
     options.sdam_event_handler = Some(EventHandler::callback(move |event: SdamEvent| {
         topology_watch.topology_event(&event);
     }));
-    Client::with_options(options).map_err(|error| ConnectError::Uri(error.to_string()))
+    let client = Client::with_options(options);
+    let client = client.map_err(|error| ConnectError::Uri(error.to_string()))?;
+    Ok(Connected {
+        client,
+        _files: files,
+    })
 }
 
 /// `verify-full` overrides whatever the uri says, so that no option in it can switch the verification off.
-fn tls(settings: &MongoSettings, from_uri: Option<Tls>) -> Result<Tls, ConnectError> {
-    match (settings.tls.mode, from_uri) {
-        (TlsMode::VerifyFull, _) => {
+fn tls(files: Option<&OpenFiles>, from_uri: Option<Tls>) -> Result<Tls, ConnectError> {
+    match (files, from_uri) {
+        (Some(files), _) => {
             let mut options = TlsOptions::default();
-            options.ca_file_path.clone_from(&settings.tls.ca_file);
+            options.ca_file_path = Some(files.ca_path());
+            options.cert_key_file_path = files.identity_path();
             Ok(Tls::Enabled(options))
         }
-        (TlsMode::Disable, Some(Tls::Enabled(_))) => Err(ConnectError::TlsContradiction),
-        (TlsMode::Disable, Some(Tls::Disabled) | None) => Ok(Tls::Disabled),
+        (None, Some(Tls::Enabled(_))) => Err(ConnectError::TlsContradiction),
+        (None, Some(Tls::Disabled) | None) => Ok(Tls::Disabled),
+    }
+}
+
+/// Without TLS, a server on this machine must not send us to members of its replica set elsewhere. (Whoever accepts
+/// plaintext over the network names several hosts or a replica set.)
+fn keep_to_one_server(options: &mut ClientOptions) {
+    let is_one = matches!(options.hosts.as_slice(), [_]);
+    let unsaid = options.direct_connection.is_none() && options.repl_set_name.is_none();
+    if is_one && unsaid && options.load_balanced != Some(true) {
+        options.direct_connection = Some(true);
     }
 }

@@ -1,9 +1,14 @@
-//! Open cursors: each belongs to the key that opened it, and to the server session it was opened in. Pure: the
-//! session is any type, time is an argument, and what must be killed on the server is handed back.
+//! Open cursors: each belongs to the key that opened it, and to the server session it was opened in, and keeps the
+//! command that opened it, so that another policy can judge it. Pure: the session is any type, time is an argument,
+//! and what must be killed on the server is handed back.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use crate::authenticate::Principal;
+use crate::decide::Permit;
+use crate::operation::{Operation, Payload};
 
 /// Cursors that one API key may hold open at once.
 pub const CURSORS_PER_KEY_MAX: usize = 16;
@@ -11,6 +16,61 @@ pub const CURSORS_PER_KEY_MAX: usize = 16;
 pub const CURSORS_MAX: usize = 256;
 /// A cursor that is not continued for so long is killed.
 pub const CURSOR_IDLE_MS_MAX: u64 = 60_000;
+/// Longest command that is kept with its cursor. A cursor of a longer one ends with the policy that it was opened
+/// under.
+pub const CURSOR_COMMAND_BYTES_MAX: usize = 64 * 1024;
+
+/// How a cursor came to be.
+#[derive(Debug, Clone)]
+pub struct Opening {
+    /// The digest of the policy that last allowed it.
+    policy: Arc<str>,
+    /// For whom it was decided.
+    caller: Arc<Principal>,
+    /// `None` where it is longer than [`CURSOR_COMMAND_BYTES_MAX`].
+    pub command: Option<OpeningCommand>,
+}
+
+/// The command that opened a cursor.
+#[derive(Debug, Clone)]
+pub struct OpeningCommand {
+    /// As it was asked and classified.
+    pub asked: Operation,
+    /// As it was sent to the server.
+    pub sent: Payload,
+}
+
+impl Opening {
+    pub fn of(permit: &Permit) -> Self {
+        let operation = permit.operation();
+        let (asked, sent) = (permit.asked(), &operation.payload);
+        let is_kept = length(asked).max(length(sent)) <= CURSOR_COMMAND_BYTES_MAX;
+        Self {
+            policy: Arc::clone(permit.policy()),
+            caller: Arc::clone(permit.caller()),
+            command: is_kept.then(|| OpeningCommand {
+                asked: Operation {
+                    payload: asked.clone(),
+                    ..operation.clone()
+                },
+                sent: sent.clone(),
+            }),
+        }
+    }
+
+    /// Whether another policy, or another role or user of the key, might judge it otherwise.
+    fn differs(&self, caller: &Principal, policy: &str) -> bool {
+        *self.policy != *policy || *self.caller != *caller
+    }
+}
+
+/// The bytes of a command document.
+fn length(payload: &Payload) -> usize {
+    match payload {
+        Payload::Mongodb { document, .. } => document.len(),
+        Payload::Sql(_) | Payload::Control(_) | Payload::Redis { .. } => usize::MAX,
+    }
+}
 
 /// `database` and `collection` of a cursor, as the server's reply names them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,7 +124,7 @@ enum State<S> {
 
 #[derive(Debug)]
 struct Open<S> {
-    key_id: Arc<str>,
+    opening: Opening,
     namespace: Namespace,
     state: State<S>,
 }
@@ -83,6 +143,12 @@ impl<S> Default for Cursors<S> {
     }
 }
 
+impl<S> Open<S> {
+    fn key_id(&self) -> &str {
+        &self.opening.caller.key_id
+    }
+}
+
 impl<S> Cursors<S> {
     pub fn len(&self) -> usize {
         self.open.len()
@@ -92,12 +158,13 @@ impl<S> Cursors<S> {
     pub fn open(
         &mut self,
         id: i64,
-        key_id: &Arc<str>,
+        opening: Opening,
         namespace: Namespace,
         session: S,
         now: Instant,
     ) -> Result<(), (Full, Doomed<S>)> {
-        let of_key = self.open.values().filter(|open| open.key_id == *key_id);
+        let key_id = &opening.caller.key_id;
+        let of_key = self.open.values().filter(|open| open.key_id() == key_id);
         let full = if self.open.len() >= CURSORS_MAX {
             Some(Full::Total)
         } else if of_key.count() >= CURSORS_PER_KEY_MAX {
@@ -114,7 +181,7 @@ impl<S> Cursors<S> {
             return Err((full, doomed));
         }
         let open = Open {
-            key_id: Arc::clone(key_id),
+            opening,
             namespace,
             state: State::Idle {
                 session,
@@ -136,7 +203,7 @@ impl<S> Cursors<S> {
         let open = self
             .open
             .get_mut(&id)
-            .filter(|open| &*open.key_id == key_id && open.namespace == *namespace)
+            .filter(|open| open.key_id() == key_id && open.namespace == *namespace)
             .ok_or(Refusal::NoSuchCursor)?;
         match std::mem::replace(&mut open.state, State::Busy) {
             State::Idle { session, .. } => Ok(session),
@@ -171,23 +238,47 @@ impl<S> Cursors<S> {
     pub fn is_owned(&self, id: i64, key_id: &str, namespace: &Namespace) -> bool {
         self.open
             .get(&id)
-            .is_some_and(|open| &*open.key_id == key_id && open.namespace == *namespace)
+            .is_some_and(|open| open.key_id() == key_id && open.namespace == *namespace)
+    }
+
+    /// What opened a cursor of this key, where another policy than this one or another role of the key decided it.
+    pub fn opened_otherwise(&self, id: i64, caller: &Principal, policy: &str) -> Option<&Opening> {
+        let open = self.open.get(&id)?;
+        let is_own = open.key_id() == caller.key_id;
+        (is_own && open.opening.differs(caller, policy)).then_some(&open.opening)
+    }
+
+    /// Notes that a cursor was judged again.
+    pub fn judged(&mut self, id: i64, opening: Opening) {
+        let open = self.open.get_mut(&id);
+        if let Some(open) = open.filter(|open| open.key_id() == opening.caller.key_id) {
+            open.opening = opening;
+        }
+    }
+
+    /// Takes out a cursor of this key that no `getMore` is using.
+    pub fn doom(&mut self, id: i64, key_id: &str) -> Option<Doomed<S>> {
+        let is_own = self.open.get(&id)?.key_id() == key_id;
+        if !is_own {
+            return None;
+        }
+        self.take(|other, _| other == id).pop()
     }
 
     /// Takes out every cursor that has not been continued for [`CURSOR_IDLE_MS_MAX`].
     pub fn expire(&mut self, now: Instant) -> Vec<Doomed<S>> {
-        self.take(|since| now.duration_since(since) >= Duration::from_millis(CURSOR_IDLE_MS_MAX))
+        self.take(|_, since| now.duration_since(since) >= Duration::from_millis(CURSOR_IDLE_MS_MAX))
     }
 
     /// Takes out every cursor that no `getMore` is using.
     pub fn drain(&mut self) -> Vec<Doomed<S>> {
-        self.take(|_| true)
+        self.take(|_, _| true)
     }
 
-    fn take(&mut self, mut doomed: impl FnMut(Instant) -> bool) -> Vec<Doomed<S>> {
+    fn take(&mut self, mut doomed: impl FnMut(i64, Instant) -> bool) -> Vec<Doomed<S>> {
         self.open
-            .extract_if(|_, open| match open.state {
-                State::Idle { since, .. } => doomed(since),
+            .extract_if(|id, open| match open.state {
+                State::Idle { since, .. } => doomed(*id, since),
                 State::Busy => false,
             })
             .filter_map(|(id, open)| match open.state {
@@ -210,14 +301,27 @@ mod tests {
         Namespace::parse("db.logs.2026").unwrap()
     }
 
-    fn key(name: &str) -> Arc<str> {
-        Arc::from(name)
+    fn caller(key_id: &str, role: &str) -> Principal {
+        Principal {
+            key_id: key_id.into(),
+            user_id: None,
+            role: role.into(),
+        }
+    }
+
+    /// A cursor that a key of the role `app` has opened under the policy `one`.
+    fn key(key_id: &str) -> Opening {
+        Opening {
+            policy: "one".into(),
+            caller: Arc::new(caller(key_id, "app")),
+            command: None,
+        }
     }
 
     fn with_one(now: Instant) -> Cursors<&'static str> {
         let mut cursors = Cursors::default();
         cursors
-            .open(7, &key("a"), namespace(), "session", now)
+            .open(7, key("a"), namespace(), "session", now)
             .unwrap();
         cursors
     }
@@ -247,6 +351,35 @@ mod tests {
             assert_eq!(cursors.is_owned(id, key_id, &namespace), expected.is_ok());
             assert_eq!(cursors.check_out(id, key_id, &namespace), expected);
         }
+    }
+
+    #[test]
+    fn another_policy_or_role_judges_a_cursor_anew() {
+        let now = Instant::now();
+        let mut cursors = with_one(now);
+        for (id, key_id, role, policy, expected) in [
+            (7, "a", "app", "one", false),
+            (7, "a", "app", "two", true),
+            (7, "a", "clerk", "one", true),
+            (7, "b", "app", "two", false),
+            (8, "a", "app", "two", false),
+        ] {
+            let found = cursors.opened_otherwise(id, &caller(key_id, role), policy);
+            assert_eq!(found.is_some(), expected, "{id} {key_id} {role} {policy}");
+        }
+        let again = Opening {
+            policy: "two".into(),
+            ..key("a")
+        };
+        cursors.judged(7, again);
+        let by_two = cursors.opened_otherwise(7, &caller("a", "app"), "two");
+        assert!(by_two.is_none());
+        assert!(cursors.doom(7, "b").is_none());
+        assert_eq!(cursors.doom(7, "a").unwrap().session, "session");
+        assert_eq!(cursors.len(), 0);
+        let mut cursors = with_one(now);
+        cursors.check_out(7, "a", &namespace()).unwrap();
+        assert!(cursors.doom(7, "a").is_none(), "a request is using it");
     }
 
     #[test]
@@ -300,16 +433,16 @@ mod tests {
         for holder in 0..CURSORS_MAX / CURSORS_PER_KEY_MAX {
             for _ in 0..CURSORS_PER_KEY_MAX {
                 id += 1;
-                let opened = cursors.open(id, &key(&holder.to_string()), namespace(), (), now);
+                let opened = cursors.open(id, key(&holder.to_string()), namespace(), (), now);
                 assert!(opened.is_ok());
             }
         }
         assert_eq!(cursors.len(), CURSORS_MAX);
-        let refused = cursors.open(0, &key("new"), namespace(), (), now);
+        let refused = cursors.open(0, key("new"), namespace(), (), now);
         assert_eq!(refused.unwrap_err().0, Full::Total);
         cursors.close(CURSORS_PER_KEY_MAX as i64 + 1);
-        let refused = cursors.open(0, &key("0"), namespace(), (), now);
+        let refused = cursors.open(0, key("0"), namespace(), (), now);
         assert_eq!(refused.unwrap_err().0, Full::Key);
-        assert!(cursors.open(0, &key("new"), namespace(), (), now).is_ok());
+        assert!(cursors.open(0, key("new"), namespace(), (), now).is_ok());
     }
 }

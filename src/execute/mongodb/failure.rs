@@ -24,6 +24,14 @@ pub fn unavailable(cause: impl Into<String>) -> Error {
     }
 }
 
+/// Nothing was sent.
+pub fn unreached(cause: impl Into<String>) -> Error {
+    Error::Unreached {
+        store: Store::Mongodb,
+        cause: cause.into(),
+    }
+}
+
 /// Maps a driver's error. `timeout_ms` is the limit that the command ran under.
 pub fn from_driver(error: &DriverError, timeout_ms: u64) -> Error {
     if let ErrorKind::Command(command) = error.kind.as_ref() {
@@ -31,6 +39,10 @@ pub fn from_driver(error: &DriverError, timeout_ms: u64) -> Error {
     }
     if let ErrorKind::InvalidArgument { message, .. } = error.kind.as_ref() {
         return Error::Invalid(message.clone());
+    }
+    // A pool that was cleared may have cut a command short.
+    if let ErrorKind::ServerSelection { .. } = error.kind.as_ref() {
+        return unreached(error.to_string());
     }
     unavailable(error.to_string())
 }

@@ -3,10 +3,12 @@
 //! Each command runs in a server session of its own, so that what a caller abandons can be ended on the server
 //! (`killSessions`), and so that a cursor's later `getMore` runs in the session that opened it.
 
+mod certificates;
 mod command;
 mod connection;
 mod cursors;
 mod failure;
+mod held;
 mod run;
 mod stream;
 mod transaction_fields;
@@ -16,27 +18,36 @@ mod views;
 #[cfg(test)]
 mod cursor_server_tests;
 #[cfg(test)]
+mod dirt_server_tests;
+#[cfg(test)]
 mod server_tests;
+#[cfg(test)]
+mod twice_server_tests;
 #[cfg(test)]
 mod values_server_tests;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwapOption;
 use bson::{RawDocumentBuf, doc};
 use mongodb::{Client, ClientSession};
-use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 pub use command::KILL_CURSORS_MAX;
 pub use connection::{
-    CONNECT_MS_MAX, ConnectError, MongoSettings, PoolGauges, SERVER_SELECTION_MS_MAX,
+    CONNECT_MS_MAX, ConnectError, Connected, MongoSettings, PoolGauges, SERVER_SELECTION_MS_MAX,
 };
-pub use cursors::{CURSOR_IDLE_MS_MAX, CURSORS_MAX, CURSORS_PER_KEY_MAX};
+pub use cursors::{
+    CURSOR_COMMAND_BYTES_MAX, CURSOR_IDLE_MS_MAX, CURSORS_MAX, CURSORS_PER_KEY_MAX, Opening,
+};
 pub use transactions::TRANSACTIONS;
 pub use views::{VIEWS_FRESH_MS, VIEWS_MAX, ViewsError};
 
+use crate::authenticate::Principal;
 use crate::execute::Error;
+use crate::execute::pool::{Slot, Turns};
 use crate::execute::transaction::Desk;
 use crate::limit::Ticket;
 use crate::operation::{Payload, Store};
@@ -44,7 +55,8 @@ use crate::reply::RowSink;
 use command::Prepared;
 use connection::Watch;
 use cursors::{Cursors, Doomed};
-use failure::unavailable;
+use failure::{unavailable, unreached};
+use held::Continued;
 use run::Run;
 use transactions::OpenTransaction;
 
@@ -56,7 +68,7 @@ const CONTROL_MS_MAX: u64 = 2_000;
 const KILLS_MAX: usize = 4;
 
 /// A client of its own, for questions that are no caller's. Opens its connections when they are first needed.
-pub async fn open(settings: &MongoSettings) -> Result<Client, ConnectError> {
+pub async fn open(settings: &MongoSettings) -> Result<Connected, ConnectError> {
     connection::client(settings, &Arc::default()).await
 }
 
@@ -70,12 +82,13 @@ pub struct MongoStore(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     settings: MongoSettings,
-    client: OnceCell<Client>,
+    client: ArcSwapOption<Connected>,
+    /// Held while a client is made.
+    making: tokio::sync::Mutex<()>,
     watch: Arc<Watch>,
-    cursors: Mutex<Cursors<Session>>,
+    cursors: Mutex<Cursors<Continued>>,
     /// Requests that may use the pool at once. One connection is kept free for kills and health checks.
-    slots: Semaphore,
-    waiting: Semaphore,
+    slots: Arc<Turns>,
     kills: Semaphore,
     views: tokio::sync::Mutex<views::Known>,
     transactions: Desk<OpenTransaction>,
@@ -87,11 +100,15 @@ impl MongoStore {
     pub async fn connect(settings: MongoSettings) -> Result<Self, ConnectError> {
         let slots = settings.pool.max.saturating_sub(1).max(1);
         let inner = Inner {
-            client: OnceCell::new(),
+            client: ArcSwapOption::empty(),
+            making: tokio::sync::Mutex::default(),
             watch: Arc::new(Watch::default()),
             cursors: Mutex::new(Cursors::default()),
-            slots: Semaphore::new(usize::try_from(slots).unwrap_or(1)),
-            waiting: Semaphore::new(settings.pool.waiting_max),
+            slots: Turns::new(
+                slots as usize,
+                settings.pool.waiting_max,
+                settings.pool.acquire_timeout_ms,
+            ),
             kills: Semaphore::new(KILLS_MAX),
             views: tokio::sync::Mutex::default(),
             transactions: Desk::new(Store::Mongodb, &TRANSACTIONS),
@@ -103,6 +120,7 @@ impl MongoStore {
             store.client().await?;
         }
         tokio::spawn(reap(Arc::downgrade(&store.0)));
+        tokio::spawn(certificates::renew(Arc::downgrade(&store.0)));
         Ok(store)
     }
 
@@ -112,17 +130,27 @@ impl MongoStore {
         uri.starts_with("mongodb+srv://")
     }
 
-    async fn client(&self) -> Result<&Client, ConnectError> {
-        let make = || connection::client(&self.0.settings, &self.0.watch);
-        self.0.client.get_or_try_init(make).await
+    async fn client(&self) -> Result<Client, ConnectError> {
+        if let Some(made) = self.0.client.load().as_ref() {
+            return Ok(made.client.clone());
+        }
+        let _making = self.0.making.lock().await;
+        if let Some(made) = self.0.client.load().as_ref() {
+            return Ok(made.client.clone());
+        }
+        let made = connection::client(&self.0.settings, &self.0.watch).await?;
+        let client = made.client.clone();
+        self.0.client.store(Some(Arc::new(made)));
+        Ok(client)
     }
 
     /// Connections by state; `waiting` includes the requests that wait for one here.
     pub fn gauges(&self) -> PoolGauges {
         let mut gauges = self.0.watch.gauges(self.0.settings.pool.max);
-        let free = self.0.waiting.available_permits();
-        let waiting_max = self.0.settings.pool.waiting_max;
-        gauges.waiting += waiting_max.saturating_sub(free) as u64;
+        let lines = self.0.slots.lines();
+        gauges.waiting = lines.waiting as u64;
+        gauges.waits_total = lines.waits_total;
+        gauges.waited_us_total = lines.waited_us_total;
         gauges
     }
 
@@ -134,6 +162,30 @@ impl MongoStore {
     /// Cursors that callers hold open.
     pub fn cursors_open(&self) -> usize {
         self.cursors().len()
+    }
+
+    /// See [`Stores::opened_otherwise`](crate::execute::stores::Stores::opened_otherwise).
+    pub(super) fn opened_otherwise(
+        &self,
+        id: i64,
+        caller: &Principal,
+        policy: &str,
+    ) -> Option<Opening> {
+        let cursors = self.cursors();
+        cursors.opened_otherwise(id, caller, policy).cloned()
+    }
+
+    /// Notes under which policy a cursor was judged again.
+    pub(super) fn judged(&self, id: i64, opening: Opening) {
+        self.cursors().judged(id, opening);
+    }
+
+    /// Closes a cursor of the caller's that no request is using.
+    pub(super) async fn close_cursor(&self, id: i64, caller: &Principal) {
+        let doomed = self.cursors().doom(id, &caller.key_id);
+        if let Some(cursor) = doomed {
+            self.kill_cursor(&cursor).await;
+        }
     }
 
     /// Asks the server whether it serves. May be cancelled.
@@ -174,7 +226,7 @@ impl MongoStore {
         timeout_ms: Option<u64>,
     ) -> Result<RawDocumentBuf, Error> {
         let (run, prepared) = self.run(&ticket, timeout_ms).await?;
-        let _slot = self.slot().await?;
+        let _slot = self.slot(&ticket).await?;
         match &prepared.transaction {
             Some(fields) => {
                 let fields = fields.clone();
@@ -197,7 +249,7 @@ impl MongoStore {
             let why = "a cursor in a transaction is not streamed: leave `Accept` out, and continue it with `getMore`";
             return Err(Error::Invalid(why.into()));
         }
-        let _slot = self.slot().await?;
+        let _slot = self.slot(&ticket).await?;
         run.stream(prepared, sink).await
     }
 
@@ -217,40 +269,30 @@ impl MongoStore {
         let prepared = command::prepare(document, limit_ms)?;
         run::same_cursors(&prepared.kind, &operation.classification.cursors)?;
         if self.0.watch.is_down() {
-            return Err(unavailable("every server's last check failed"));
+            return Err(unreached("every server's last check failed"));
         }
         let run = Run {
             store: self,
             client: self
                 .client()
                 .await
-                .map_err(|error| unavailable(error.to_string()))?,
+                .map_err(|error| unreached(error.to_string()))?,
             database,
-            key_id: &permit.caller().key_id,
+            permit,
         };
         Ok((run, prepared))
     }
 
-    /// One of the pool's connections to use, or the reason why not. May be cancelled.
-    async fn slot(&self) -> Result<SemaphorePermit<'_>, Error> {
-        if let Ok(slot) = self.0.slots.try_acquire() {
-            return Ok(slot);
-        }
-        let exhausted = |waited_ms| Error::PoolExhausted {
+    /// One of the pool's connections to use in the caller's turn, or the reason why not. May be cancelled.
+    async fn slot(&self, ticket: &Ticket) -> Result<Slot, Error> {
+        let slot = self.0.slots.take(&ticket.permit().caller().key_id).await;
+        slot.map_err(|exhausted| Error::PoolExhausted {
             store: Store::Mongodb,
-            waited_ms,
-        };
-        let Ok(_waiting) = self.0.waiting.try_acquire() else {
-            return Err(exhausted(0));
-        };
-        let limit_ms = self.0.settings.pool.acquire_timeout_ms;
-        match timeout(Duration::from_millis(limit_ms), self.0.slots.acquire()).await {
-            Ok(Ok(slot)) => Ok(slot),
-            Ok(Err(_)) | Err(_) => Err(exhausted(limit_ms)),
-        }
+            waited_ms: exhausted.waited_ms,
+        })
     }
 
-    fn cursors(&self) -> MutexGuard<'_, Cursors<Session>> {
+    fn cursors(&self) -> MutexGuard<'_, Cursors<Continued>> {
         // The registry has no state that a panic could leave half-changed.
         self.0
             .cursors
@@ -259,7 +301,7 @@ impl MongoStore {
     }
 
     /// Kills one cursor on the server, as well as it can: what remains, the server's own idle limit ends.
-    async fn kill_cursor(&self, cursor: &Doomed<Session>) {
+    async fn kill_cursor(&self, cursor: &Doomed<Continued>) {
         let Ok(client) = self.client().await else {
             return;
         };

@@ -8,9 +8,11 @@ use mongodb::Client;
 use tokio::time::timeout;
 
 use super::command::{Kind, Prepared};
-use super::cursors::{Doomed, Full, Namespace, Refusal};
+use super::cursors::{Doomed, Full, Namespace, Opening, Refusal};
 use super::failure::{self, unavailable};
+use super::held::{self, Continued, Hold, Reply, open_cursor};
 use super::{CONTROL_MS_MAX, CURSORS_PER_KEY_MAX, MongoStore, Session};
+use crate::decide::Permit;
 use crate::execute::Error;
 use crate::operation::Store;
 
@@ -49,12 +51,16 @@ fn refused(id: i64, refusal: Refusal) -> Error {
 /// One command on its way.
 pub(super) struct Run<'a> {
     pub store: &'a MongoStore,
-    pub client: &'a Client,
+    pub client: Client,
     pub database: &'a str,
-    pub key_id: &'a str,
+    pub permit: &'a Permit,
 }
 
 impl Run<'_> {
+    pub(super) fn key_id(&self) -> &str {
+        &self.permit.caller().key_id
+    }
+
     pub async fn command(&self, prepared: Prepared) -> Result<RawDocumentBuf, Error> {
         match prepared.kind.clone() {
             Kind::Plain => self.plain(prepared).await,
@@ -75,31 +81,31 @@ impl Run<'_> {
         let session = self.client.start_session().causal_consistency(false).await;
         let session = session.map_err(|error| failure::from_driver(&error, prepared.timeout_ms))?;
         let session: Session = Arc::new(tokio::sync::Mutex::new(session));
-        let reply = self.send(prepared, &session).await?;
-        self.keep_cursor(&reply, session).await?;
-        encode(&reply)
+        self.send_and_keep(prepared, session).await
     }
 
-    /// Registers the cursor that a reply leaves open, if it does.
-    pub(super) async fn keep_cursor(
+    /// Sends the document in the session, and registers the cursor that the reply leaves open, if it does.
+    pub(super) async fn send_and_keep(
         &self,
-        reply: &Document,
+        prepared: Prepared,
         session: Session,
-    ) -> Result<(), Error> {
-        if let Some((id, namespace)) = open_cursor(reply) {
-            self.keep(id, namespace, session).await?;
+    ) -> Result<RawDocumentBuf, Error> {
+        let Reply { document, hold } = self.send(prepared, &session, None).await?;
+        if let Some((id, namespace)) = open_cursor(&document) {
+            let continued = Continued { session, hold };
+            self.keep(id, namespace, continued).await?;
         }
-        Ok(())
+        Ok(document)
     }
 
     /// Registers a cursor that the server has opened; without room it is killed and the request refused.
-    async fn keep(&self, id: i64, namespace: Namespace, session: Session) -> Result<(), Error> {
-        let key_id = Arc::from(self.key_id);
+    async fn keep(&self, id: i64, namespace: Namespace, continued: Continued) -> Result<(), Error> {
+        let opening = Opening::of(self.permit);
         let now = Instant::now();
         let kept = self
             .store
             .cursors()
-            .open(id, &key_id, namespace, session, now);
+            .open(id, opening, namespace, continued, now);
         let Err((full, doomed)) = kept else {
             return Ok(());
         };
@@ -125,26 +131,38 @@ impl Run<'_> {
             database: self.database.to_owned(),
             collection,
         };
-        let session = self.store.cursors().check_out(id, self.key_id, &namespace);
-        let session = session.map_err(|refusal| refused(id, refusal))?;
+        let continued = self
+            .store
+            .cursors()
+            .check_out(id, self.key_id(), &namespace);
+        let continued = continued.map_err(|refusal| refused(id, refusal))?;
+        let session = Arc::clone(&continued.session);
         // A failed or abandoned getMore leaves a cursor whose position nobody knows: it is not continued.
         let mut held = Held {
             store: self.store,
             cursor: Some(Doomed {
                 id,
                 namespace,
-                session: Arc::clone(&session),
+                session: continued,
             }),
         };
-        let reply = self.send(prepared, &session).await?;
-        held.cursor = None;
-        if open_cursor(&reply).is_some_and(|(still, _)| still == id) {
-            // Closed meanwhile by `killCursors`: the session goes back to the driver, and the server has no cursor.
-            let _closed = self.store.cursors().check_in(id, session, Instant::now());
-        } else {
-            self.store.cursors().close(id);
+        let hold = held
+            .cursor
+            .as_mut()
+            .and_then(|cursor| cursor.session.hold.as_mut());
+        let reply = self.send(prepared, &session, hold).await?.document;
+        let is_open = open_cursor(&reply).is_some_and(|(still, _)| still == id);
+        match held.cursor.take() {
+            Some(cursor) if is_open => {
+                // Closed meanwhile by `killCursors`: the session goes back to the driver, and the server has no cursor.
+                let now = Instant::now();
+                let _closed = self.store.cursors().check_in(id, cursor.session, now);
+            }
+            Some(_) | None => {
+                self.store.cursors().close(id);
+            }
         }
-        encode(&reply)
+        Ok(reply)
     }
 
     async fn kill_cursors(
@@ -161,7 +179,7 @@ impl Run<'_> {
             let cursors = self.store.cursors();
             let foreign = ids
                 .iter()
-                .find(|id| !cursors.is_owned(**id, self.key_id, &namespace));
+                .find(|id| !cursors.is_owned(**id, self.key_id(), &namespace));
             if let Some(id) = foreign {
                 return Err(refused(*id, Refusal::NoSuchCursor));
             }
@@ -182,23 +200,23 @@ impl Run<'_> {
     }
 
     /// Sends the document in the session. Whether it fails, times out or is abandoned, nothing of it goes on.
-    pub(super) async fn send(
+    async fn send(
         &self,
         prepared: Prepared,
         session: &Session,
-    ) -> Result<Document, Error> {
+        hold: Option<&mut Hold>,
+    ) -> Result<Reply, Error> {
         let mut guard = session.lock().await;
         let mut kill = KillOnDrop {
             store: self.store,
-            client: self.client,
+            client: self.client.clone(),
             lsid: guard.id().clone(),
             session: Some(Arc::clone(session)),
         };
-        let database = self.client.database(self.database);
+        // The client may have been replaced since the session began, and the driver wants the session's own.
+        let database = guard.client().database(self.database);
         let deadline = Duration::from_millis(prepared.timeout_ms + DEADLINE_GRACE_MS);
-        let send = database
-            .run_raw_command(prepared.document)
-            .session(&mut *guard);
+        let send = held::send(&database, prepared.document, &mut guard, hold);
         match timeout(deadline, send).await {
             Ok(Ok(reply)) => {
                 kill.session = None;
@@ -221,14 +239,6 @@ pub(super) fn timed_out(timeout_ms: u64) -> Error {
     }
 }
 
-/// The cursor that a reply leaves open.
-fn open_cursor(reply: &Document) -> Option<(i64, Namespace)> {
-    let cursor = reply.get_document("cursor").ok()?;
-    let id = cursor.get_i64("id").ok().filter(|id| *id != 0)?;
-    let namespace = Namespace::parse(cursor.get_str("ns").ok()?)?;
-    Some((id, namespace))
-}
-
 pub(super) fn encode(reply: &Document) -> Result<RawDocumentBuf, Error> {
     RawDocumentBuf::try_from(reply)
         .map_err(|error| unavailable(format!("the reply cannot be encoded: {error}")))
@@ -239,7 +249,7 @@ pub(super) fn encode(reply: &Document) -> Result<RawDocumentBuf, Error> {
 /// It keeps the session, so that the driver gives it to nobody else before the kill has run.
 pub(super) struct KillOnDrop<'a> {
     pub(super) store: &'a MongoStore,
-    pub(super) client: &'a Client,
+    pub(super) client: Client,
     pub(super) lsid: Document,
     /// Taken out once nothing goes on.
     pub(super) session: Option<Session>,
@@ -275,7 +285,7 @@ impl Drop for KillOnDrop<'_> {
 /// A cursor in the hands of a `getMore`. Dropped before the reply is there, it is closed here and on the server.
 struct Held<'a> {
     store: &'a MongoStore,
-    cursor: Option<Doomed<Session>>,
+    cursor: Option<Doomed<Continued>>,
 }
 
 impl Drop for Held<'_> {

@@ -3,19 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bson::RawDocument;
 use futures_util::StreamExt as _;
 use mongodb::ClientSession;
 use tokio::time::timeout;
 
 use super::command::Prepared;
 use super::failure;
+use super::held::has_cursor;
 use super::run::{DEADLINE_GRACE_MS, KillOnDrop, Run, timed_out};
 use crate::execute::Error;
 use crate::reply::{self, Column, RowSink, SinkError};
-
-/// The commands that answer with a cursor.
-const CURSOR_COMMANDS: [&str; 4] = ["find", "aggregate", "listCollections", "listIndexes"];
 
 /// Documents that are asked for at once: without it a batch has up to 16 MiB, however small its documents.
 const BATCH_DOCUMENTS_MAX: u32 = 1_000;
@@ -63,7 +60,7 @@ impl Run<'_> {
         let mut guard = session.lock().await;
         let mut kill = KillOnDrop {
             store: self.store,
-            client: self.client,
+            client: self.client.clone(),
             lsid: guard.id().clone(),
             session: Some(Arc::clone(&session)),
         };
@@ -119,36 +116,4 @@ fn begin(sink: &mut dyn RowSink) -> Result<(), SinkError> {
 fn not_understood(cause: &dyn std::fmt::Display) -> Failure {
     let cause = format!("the server's batch is not understood: {cause}");
     Failure::Abandoned(failure::unavailable(cause))
-}
-
-/// An `aggregate` that explains itself has none.
-fn has_cursor(command: &RawDocument) -> bool {
-    let first = command.iter().next().and_then(Result::ok);
-    let is_known = first.is_some_and(|(name, _)| CURSOR_COMMANDS.contains(&name.as_str()));
-    is_known
-        && command
-            .get("explain")
-            .is_ok_and(|explain| explain.is_none())
-}
-
-#[cfg(test)]
-mod tests {
-    use bson::{RawDocumentBuf, doc};
-
-    use super::*;
-
-    #[test]
-    fn commands_with_a_cursor_are_told_by_name() {
-        for (command, expected) in [
-            (doc! {"find": "c"}, true),
-            (doc! {"aggregate": "c", "cursor": {}}, true),
-            (doc! {"aggregate": "c", "explain": true}, false),
-            (doc! {"insert": "c", "documents": []}, false),
-            (doc! {"getMore": 1_i64, "collection": "c"}, false),
-            (doc! {}, false),
-        ] {
-            let raw = RawDocumentBuf::try_from(&command).unwrap();
-            assert_eq!(has_cursor(&raw), expected, "{command}");
-        }
-    }
 }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bson::{Bson, Document, RawDocumentBuf, doc};
+use bson::{RawDocumentBuf, doc};
 use mongodb::error::UNKNOWN_TRANSACTION_COMMIT_RESULT;
 use mongodb::options::{ReadConcern, WriteConcern};
 use tokio::time::timeout;
@@ -65,11 +65,11 @@ impl Run<'_> {
         let id = self.name(fields);
         let desk = self.store.transactions();
         let held = if fields.starts {
-            let (mut held, _) = desk.reserve(id, self.key_id, &Options::default())?;
+            let (mut held, _) = desk.reserve(id, self.key_id(), &Options::default())?;
             held.transaction = Some(self.begin(fields, prepared.timeout_ms).await?);
             held
         } else {
-            desk.check_out(id, self.key_id)?.0
+            desk.check_out(id, self.key_id())?.0
         };
         match prepared.kind {
             Kind::CommitTransaction => commit(held).await,
@@ -83,7 +83,7 @@ impl Run<'_> {
     /// No other key, session or number has the same.
     fn name(&self, fields: &TransactionFields) -> TransactionId {
         let number = fields.number.to_be_bytes();
-        TransactionId::of(&[self.key_id.as_bytes(), &fields.session, &number])
+        TransactionId::of(&[self.key_id().as_bytes(), &fields.session, &number])
     }
 
     async fn begin(
@@ -120,21 +120,9 @@ impl Run<'_> {
             return Err(unavailable("the transaction has no session"));
         };
         let ran = match &prepared.kind {
-            Kind::Plain => {
-                let sent = self.send(prepared, &session).await;
-                match sent {
-                    Ok(reply) => self.keep_cursor(&reply, session).await.map(|()| reply),
-                    Err(error) => Err(error),
-                }
-            }
+            Kind::Plain => self.send_and_keep(prepared, session).await,
             // A cursor knows the session that it was opened in.
-            Kind::GetMore { .. } | Kind::KillCursors { .. } => {
-                let ran = self.command(prepared).await;
-                ran.and_then(|reply| {
-                    Document::try_from(reply.as_ref())
-                        .map_err(|error| unavailable(error.to_string()))
-                })
-            }
+            Kind::GetMore { .. } | Kind::KillCursors { .. } => self.command(prepared).await,
             Kind::CommitTransaction | Kind::AbortTransaction => {
                 return Err(unavailable("the end of a transaction does not go on"));
             }
@@ -155,7 +143,7 @@ impl Run<'_> {
             }
         }
         match ran {
-            Ok(reply) => encode(&reply),
+            Ok(reply) => Ok(reply),
             Err(error) => Err(Broken::new(error, fate).into_error(None)),
         }
     }
@@ -196,11 +184,10 @@ async fn abort(mut held: Held<'_, OpenTransaction>) -> Result<RawDocumentBuf, Er
 }
 
 /// A write that failed is told within a reply, and has aborted its transaction no less.
-fn without_write_errors(reply: Document) -> Result<Document, Error> {
-    let Ok(errors) = reply.get_array("writeErrors") else {
-        return Ok(reply);
-    };
-    let Some(first) = errors.first().and_then(Bson::as_document) else {
+fn without_write_errors(reply: RawDocumentBuf) -> Result<RawDocumentBuf, Error> {
+    let errors = reply.get_array("writeErrors").ok();
+    let first = errors.and_then(|errors| errors.into_iter().next()?.ok());
+    let Some(first) = first.and_then(|error| error.as_document()) else {
         return Ok(reply);
     };
     let code = first.get_i32("code").unwrap_or_default();

@@ -12,6 +12,11 @@ const DUPLICATE_ENTRY: u16 = 1062;
 const DUPLICATE_ENTRY_WITH_KEY: u16 = 1586;
 /// MariaDB: the row has changed since it was read, under snapshot isolation.
 const RECORD_CHANGED: u16 = 1020;
+/// A prepared statement whose tables have changed too often or too late to be prepared again by the server itself,
+/// and one that the server does not know (any more).
+const STALE: [u16; 2] = [1615, 1243];
+const PREVENTED_BY_OPTION: u16 = 1290;
+const READ_ONLY_MODE: u16 = 1836;
 /// Killed, past `max_execution_time` (MySQL), past `max_statement_time` (MariaDB).
 const INTERRUPTED: [u16; 3] = [1317, 3024, 1969];
 /// Too many connections (all, of this user), shutting down, killed, and what the network did.
@@ -35,6 +40,20 @@ pub(super) fn into_error(error: &DriverError, timeout_ms: u64) -> Error {
 /// Whether the server itself answered, so that the connection is in step and can go on.
 pub(super) fn is_answer(error: &DriverError) -> bool {
     matches!(error, DriverError::Server(error) if !GONE.contains(&error.code))
+}
+
+/// Whether a statement may have failed only because it was prepared before its tables were changed. The server says so
+/// when it opens them, and so before anything has run.
+pub(super) fn is_stale(error: &DriverError) -> bool {
+    matches!(error, DriverError::Server(error) if STALE.contains(&error.code))
+}
+
+/// Whether the server has refused a write because it takes none. The code stands for other options as well, which the
+/// message names.
+pub(super) fn is_read_only(error: &DriverError) -> bool {
+    matches!(error, DriverError::Server(error)
+        if error.code == READ_ONLY_MODE
+            || error.code == PREVENTED_BY_OPTION && error.message.contains("read-only"))
 }
 
 /// For the operator's log; the driver's own words hold no parameter.

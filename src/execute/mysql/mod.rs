@@ -20,8 +20,8 @@ use mysql_common::named_params::ParsedNamedParams;
 use tokio::time::Instant;
 
 use self::decode::Codec;
-pub(crate) use self::session::options;
 use self::session::{Opener, Session};
+pub(crate) use self::session::{connect, takes_writes};
 use self::transaction::OpenTransaction;
 use super::Error;
 use super::pool::{Pool, PoolState};
@@ -74,8 +74,13 @@ impl MysqlStore {
                 "the operation is not a SQL statement".to_owned(),
             ));
         };
-        let touches_session = touches_session(&operation.classification);
-        self.run(sql, touches_session, request, sink).await
+        let asked = Asked {
+            sql,
+            touches_session: touches_session(&operation.classification),
+            request,
+            caller: &ticket.permit().caller().key_id,
+        };
+        self.run(asked, sink).await
     }
 
     /// Whether the server answers. `PoolExhausted` means that every connection is busy.
@@ -101,15 +106,14 @@ impl MysqlStore {
         self.pool.state()
     }
 
-    /// Below the ticket: what `execute` does once it knows the statement. `touches_session`: the statement
-    /// may leave something behind in its session.
-    async fn run(
-        &self,
-        sql: &str,
-        touches_session: bool,
-        request: &SqlRequest,
-        sink: &mut dyn RowSink,
-    ) -> Result<Summary, Error> {
+    /// Below the ticket: what `execute` does once it knows the statement.
+    async fn run(&self, asked: Asked<'_>, sink: &mut dyn RowSink) -> Result<Summary, Error> {
+        let Asked {
+            sql,
+            touches_session,
+            request,
+            caller,
+        } = asked;
         refuse_named_parameters(sql)?;
         let timeout_ms = request
             .timeout_ms
@@ -120,15 +124,22 @@ impl MysqlStore {
             store: Store::Mysql,
             timeout_ms,
         };
-        let acquiring = tokio::time::timeout_at(deadline, self.pool.acquire());
+        let acquiring = tokio::time::timeout_at(deadline, self.pool.acquire(caller));
         let mut session = acquiring.await.map_err(|_| timed_out())??;
 
         // From here on, whatever drops this future closes the connection and kills its statement.
         session.set_busy();
-        let running = statement(conn(&mut session)?, sql, request, sink);
+        let running = statement(conn(&mut session)?, sql, request, sink, Retry::Once);
         let result = match tokio::time::timeout_at(deadline, running).await {
             Ok(result) => result,
             Err(_) => return Err(timed_out()),
+        };
+        // A server that has ceased to take writes is left, and the caller may try again on the one that does.
+        let result = match result {
+            Err(failure) if self.opener.wants_writes() && failure.is_read_only() => {
+                return Err(unavailable(&failure.into_error(timeout_ms).to_string()));
+            }
+            result => result,
         };
         let is_in_step = match &result {
             Ok(_) => true,
@@ -146,6 +157,16 @@ impl MysqlStore {
         }
         result.map_err(|failure| failure.into_error(timeout_ms))
     }
+}
+
+/// A statement that was admitted, and for whom.
+struct Asked<'a> {
+    sql: &'a str,
+    /// It may leave something behind in its session.
+    touches_session: bool,
+    request: &'a SqlRequest,
+    /// The id of the caller's key, in whose turn a connection is taken.
+    caller: &'a str,
 }
 
 /// Whether a statement may leave something behind in its session.
@@ -173,6 +194,8 @@ fn refuse_named_parameters(sql: &str) -> Result<(), Error> {
 enum Failure {
     /// The server or the connection to it.
     Driver(mysql_async::Error),
+    /// The server can no longer run the statement as it was prepared. Nothing has run, and nothing was delivered.
+    Stale(mysql_async::Error),
     /// Refused here while nothing was under way: the connection is untouched.
     Refused(Error),
     /// Given up here in the middle of a result: the connection is not in step.
@@ -194,18 +217,33 @@ impl From<Error> for Failure {
 impl Failure {
     fn is_in_step(&self) -> bool {
         match self {
-            Self::Driver(error) => fault::is_answer(error),
+            Self::Driver(error) | Self::Stale(error) => fault::is_answer(error),
             Self::Refused(_) => true,
             Self::Abandoned(_) => false,
         }
     }
 
+    fn is_read_only(&self) -> bool {
+        match self {
+            Self::Driver(error) => fault::is_read_only(error),
+            Self::Stale(_) | Self::Refused(_) | Self::Abandoned(_) => false,
+        }
+    }
+
     fn into_error(self, timeout_ms: u64) -> Error {
         match self {
-            Self::Driver(error) => fault::into_error(&error, timeout_ms),
+            Self::Driver(error) | Self::Stale(error) => fault::into_error(&error, timeout_ms),
             Self::Refused(error) | Self::Abandoned(error) => error,
         }
     }
+}
+
+/// Whether a statement that the server can no longer run as it was prepared is tried once more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Retry {
+    Once,
+    /// Within a transaction, where the caller judges what to do.
+    Never,
 }
 
 /// Prepares (where this connection has not), executes, and delivers.
@@ -214,20 +252,23 @@ async fn statement(
     sql: &str,
     request: &SqlRequest,
     sink: &mut dyn RowSink,
+    retry: Retry,
 ) -> Result<Summary, Failure> {
-    let statement = conn.prep(sql).await?;
-    let result = execute(conn, &statement, request, sink).await;
-    if sql.len() > STATEMENT_KEPT_BYTES_MAX {
-        let is_in_step = match &result {
-            Ok(_) => true,
-            Err(failure) => failure.is_in_step(),
-        };
-        if is_in_step {
+    let mut retry = retry;
+    loop {
+        let statement = conn.prep(sql).await?;
+        let result = execute(conn, &statement, request, sink).await;
+        let is_stale = matches!(&result, Err(Failure::Stale(_)));
+        let is_in_step = result.as_ref().err().is_none_or(Failure::is_in_step);
+        if is_in_step && (is_stale || sql.len() > STATEMENT_KEPT_BYTES_MAX) {
             // Has no answer, so it costs no round trip.
             conn.close(statement).await?;
         }
+        if !is_stale || retry == Retry::Never {
+            return result;
+        }
+        retry = Retry::Never;
     }
-    result
 }
 
 async fn execute(
@@ -238,9 +279,10 @@ async fn execute(
 ) -> Result<Summary, Failure> {
     let params = encode::parameters(&request.params, statement.num_params().into())
         .map_err(Failure::Refused)?;
-    let result = conn
-        .exec_iter(statement, Params::Positional(params))
-        .await?;
+    let result = match conn.exec_iter(statement, Params::Positional(params)).await {
+        Err(error) if fault::is_stale(&error) => return Err(Failure::Stale(error)),
+        result => result?,
+    };
     let rows = deliver(result, sink).await?;
     Ok(Summary {
         rows_affected: rows.unwrap_or_else(|| conn.affected_rows()),

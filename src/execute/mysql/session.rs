@@ -4,22 +4,25 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable as _;
-use mysql_async::{Conn, Opts, OptsBuilder, SslOpts};
+use mysql_async::{ClientIdentity, Conn, Opts, OptsBuilder, SslOpts};
 use secrecy::ExposeSecret as _;
 use tokio::sync::Semaphore;
 
 use super::fault::describe;
+use crate::execute::hosts::{Hosts, Seat, Verdict};
 use crate::execute::pool::{Connector, Link};
-use crate::execute::settings::{SqlStoreSettings, TlsMode};
-use crate::execute::tls::{TlsError, client_config, root_certificates};
+use crate::execute::settings::{Address, SqlStoreSettings, TlsVersion};
+use crate::execute::tls::{Files, Renewed, TlsError};
 
 /// Statements kept prepared on each connection; the driver evicts the least recently used.
-const STATEMENTS_MAX: usize = 256;
+pub(super) const STATEMENTS_MAX: usize = 256;
 /// A server that vanished without a word is noticed after so long.
 const TCP_KEEPALIVE_MS: u32 = 30_000;
 /// A connection that has been idle for longer is asked whether it is alive before it is used.
 const PING_AFTER_IDLE_MS: u64 = 1_000;
 const PING_TIMEOUT_MS: u64 = 1_000;
+/// How long connecting may take as a whole where there are several servers to try.
+const CONNECT_TIMEOUT_MS: u64 = 4_500;
 /// How many kills may be under way; beyond it a connection is closed without one, and the server's own
 /// time-out ends the statement.
 const KILLS_MAX: usize = 16;
@@ -35,61 +38,123 @@ const PINS: &str = "SET NAMES utf8mb4 COLLATE utf8mb4_general_ci, \
 /// Apart, since within a transaction it has no place; no stored function may change it.
 const PIN_AUTOCOMMIT: &str = "autocommit = 1";
 
+const TLS_VERSION: &str = "SHOW SESSION STATUS LIKE 'Ssl_version'";
+
 /// Opens connections. Cheap to share.
 pub(super) struct Opener {
-    opts: Opts,
+    /// One for each server.
+    opts: Arc<[Opts]>,
+    /// The same with TLS, where it is on.
+    encrypted: Option<Renewed<Arc<[Opts]>>>,
+    tls_min: TlsVersion,
+    hosts: Arc<Hosts>,
     statement_timeout_ms: u64,
     kills: Arc<Semaphore>,
 }
 
-/// How to connect, with TLS as it is configured.
-pub(crate) fn options(settings: &SqlStoreSettings) -> Result<OptsBuilder, TlsError> {
-    let tls = match settings.tls.mode {
-        TlsMode::Disable => None,
-        TlsMode::VerifyFull => {
-            // The driver builds its own configuration from the same roots; ours finds their faults.
-            client_config(&settings.tls)?;
-            let roots = root_certificates(&settings.tls)?
-                .into_iter()
-                .map(|certificate| certificate.to_vec().into())
-                .collect();
-            Some(
-                SslOpts::default()
-                    .with_root_certs(roots)
-                    .with_disable_built_in_roots(true),
-            )
-        }
-    };
+/// The driver builds its own configuration of the same files, whose faults ours has found.
+fn encryption(files: &Files) -> SslOpts {
+    let roots = files.roots.iter();
+    let identity = files.identity().map(|(certificate, key)| {
+        ClientIdentity::new(certificate.to_vec().into(), key.to_vec().into())
+    });
+    SslOpts::default()
+        .with_root_certs(roots.map(|root| root.to_vec().into()).collect())
+        .with_disable_built_in_roots(true)
+        .with_client_identity(identity)
+}
+
+/// How to connect to one server, without TLS.
+fn plain_options(settings: &SqlStoreSettings, address: &Address) -> OptsBuilder {
     let opts = OptsBuilder::default()
         .user(Some(settings.user.clone()))
         .pass(Some(settings.password.expose_secret()))
-        .db_name(Some(settings.database.clone()))
-        .ssl_opts(tls)
+        .db_name(Some(settings.database.clone()).filter(|name| !name.is_empty()))
+        .stmt_cache_size(STATEMENTS_MAX)
+        // Rows matched by an UPDATE, as PostgreSQL and most MySQL drivers for applications count.
+        .client_found_rows(true)
         .prefer_socket(false)
         .tcp_nodelay(true)
         .tcp_keepalive(Some(Duration::from_millis(TCP_KEEPALIVE_MS.into())))
         .connect_attribute("program_name", "bulkhead");
-    Ok(if settings.host.starts_with('/') {
-        opts.socket(Some(settings.host.clone()))
+    if address.host.starts_with('/') {
+        opts.socket(Some(address.host.clone()))
     } else {
-        opts.ip_or_hostname(settings.host.clone())
-            .tcp_port(settings.port)
-    })
+        opts.ip_or_hostname(address.host.clone())
+            .tcp_port(address.port)
+    }
+}
+
+/// A connection to the first server that may be used, for the sidecar's own questions.
+pub(crate) async fn connect(settings: &SqlStoreSettings) -> Result<Conn, String> {
+    let opener = Opener::new(settings).map_err(|error| error.to_string())?;
+    let patience = Duration::from_millis(CONNECT_TIMEOUT_MS);
+    let opened = opener
+        .hosts
+        .connect(patience, |host| opener.open_at(host))
+        .await;
+    opened.map(|(_, (conn, _))| conn)
+}
+
+/// Fails where the server takes no writes, whatever this account might do there all the same.
+pub(crate) async fn takes_writes(conn: &mut Conn) -> Result<(), String> {
+    // A number, or a word where the server has more than two ways to be read-only.
+    let asked = "SELECT CAST(@@global.read_only AS CHAR) IN ('0', 'OFF')";
+    match conn.query_first(asked).await {
+        Ok(Some(1_i64)) => Ok(()),
+        Ok(_) => Err("the server takes no writes".to_owned()),
+        Err(error) => Err(describe(&error)),
+    }
 }
 
 impl Opener {
     pub(super) fn new(settings: &SqlStoreSettings) -> Result<Self, TlsError> {
-        let opts = options(settings)?
-            .stmt_cache_size(STATEMENTS_MAX)
-            // Rows matched by an UPDATE, as PostgreSQL and most MySQL drivers for applications count.
-            .client_found_rows(true);
+        let addresses = settings.addresses();
+        let plain: Vec<OptsBuilder> = addresses
+            .iter()
+            .map(|address| plain_options(settings, address))
+            .collect();
+        let opts = plain.iter().cloned().map(Opts::from).collect();
+        let encrypted = Renewed::new(&settings.tls, move |files| {
+            let ssl = encryption(files);
+            let with_tls = |opts: &OptsBuilder| opts.clone().ssl_opts(Some(ssl.clone())).into();
+            Ok(plain.iter().map(with_tls).collect())
+        })?;
         Ok(Self {
-            opts: opts.into(),
+            opts,
+            encrypted,
+            tls_min: settings.tls.min_version,
+            hosts: Arc::new(Hosts::new(settings)),
             statement_timeout_ms: settings
                 .statement_timeout_ms
                 .saturating_add(SERVER_TIMEOUT_SLACK_MS),
             kills: Arc::new(Semaphore::new(KILLS_MAX)),
         })
+    }
+
+    /// Connects to a server that may be used.
+    async fn open_at(&self, host: usize) -> Result<(Conn, Opts), String> {
+        let encrypted = self.encrypted.as_ref().map(Renewed::get);
+        let all = encrypted.as_ref().unwrap_or(&self.opts);
+        let opts = all.get(host).ok_or("no such server")?;
+        let opened = Conn::new(opts.clone()).await;
+        let mut conn = opened.map_err(|error| describe(&error))?;
+        if self.tls_min == TlsVersion::V1_3 && self.encrypted.is_some() {
+            // The driver takes no version to insist on, so the server is asked which one it is.
+            let spoken = conn.query_first(TLS_VERSION).await;
+            let spoken: Option<(String, String)> = spoken.map_err(|error| describe(&error))?;
+            if spoken.is_none_or(|(_, version)| version != "TLSv1.3") {
+                return Err("the server speaks no TLS 1.3".to_owned());
+            }
+        }
+        if self.hosts.wants_writes() {
+            takes_writes(&mut conn).await?;
+        }
+        Ok((conn, opts.clone()))
+    }
+
+    pub(super) fn wants_writes(&self) -> bool {
+        self.hosts.wants_writes()
     }
 
     /// What pins a session, and the server's own time-out, which the two servers spell differently (MySQL
@@ -133,21 +198,26 @@ impl Connector for Opener {
     type Link = Session;
 
     async fn connect(&self) -> Result<Session, String> {
-        let mut conn = Conn::new(self.opts.clone())
-            .await
-            .map_err(|error| describe(&error))?;
+        let patience = Duration::from_millis(CONNECT_TIMEOUT_MS);
+        let opened = self
+            .hosts
+            .connect(patience, |host| self.open_at(host))
+            .await;
+        let (seat, (mut conn, opts)) = opened?;
         self.pin(&mut conn)
             .await
             .map_err(|error| format!("cannot pin the session: {}", describe(&error)))?;
         Ok(Session {
             killer: Killer {
-                opts: self.opts.clone(),
+                opts,
                 id: conn.id(),
                 slots: Arc::clone(&self.kills),
             },
             conn: Some(conn),
             busy: false,
             idle_since: Instant::now(),
+            hosts: Arc::clone(&self.hosts),
+            seat,
         })
     }
 }
@@ -159,6 +229,8 @@ pub(super) struct Session {
     killer: Killer,
     busy: bool,
     idle_since: Instant,
+    hosts: Arc<Hosts>,
+    seat: Seat,
 }
 
 impl Session {
@@ -192,16 +264,31 @@ impl Link for Session {
         if !self.is_clean() {
             return Err("the connection is closed".to_owned());
         }
-        if self.idle_since.elapsed() < Duration::from_millis(PING_AFTER_IDLE_MS) {
-            return Ok(());
-        }
-        // A ping that is cut short must not leave its answer for the next statement to read.
+        let verdict = self.hosts.check(self.seat, Instant::now());
+        let is_fresh = self.idle_since.elapsed() < Duration::from_millis(PING_AFTER_IDLE_MS);
+        let asks_for_writes = match verdict {
+            Verdict::Leave => return Err("another server is used now".to_owned()),
+            Verdict::Use if is_fresh => return Ok(()),
+            Verdict::Use => false,
+            Verdict::Ask => true,
+        };
+        // A question that is cut short must not leave its answer for the next statement to read.
         self.busy = true;
         if let Some(conn) = self.conn.as_mut() {
-            match tokio::time::timeout(Duration::from_millis(PING_TIMEOUT_MS), conn.ping()).await {
-                Ok(answer) => answer.map_err(|error| describe(&error))?,
+            let asking = async {
+                if asks_for_writes {
+                    takes_writes(conn).await
+                } else {
+                    conn.ping().await.map_err(|error| describe(&error))
+                }
+            };
+            match tokio::time::timeout(Duration::from_millis(PING_TIMEOUT_MS), asking).await {
+                Ok(answer) => answer?,
                 Err(_) => return Err("no answer to a ping".to_owned()),
             }
+        }
+        if asks_for_writes {
+            self.seat.takes_writes(Instant::now());
         }
         self.set_clean();
         Ok(())

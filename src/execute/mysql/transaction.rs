@@ -7,19 +7,20 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::TryFutureExt as _;
 use mysql_async::prelude::Queryable as _;
 
 use super::session::Opener;
 use super::{
-    Failure, MysqlStore, RESET_TIMEOUT_MS, conn, fault, is_in_transaction, refuse_named_parameters,
-    statement, touches_session, unavailable,
+    Failure, MysqlStore, RESET_TIMEOUT_MS, Retry, conn, fault, is_in_transaction,
+    refuse_named_parameters, statement, touches_session, unavailable,
 };
 use crate::execute::Error;
 use crate::execute::pool::Lease;
 use crate::execute::request::SqlRequest;
 use crate::execute::transaction::{
     Broken, COMMIT_TIMEOUT_MS, CONTROL_TIMEOUT_MS, Desk, Fate, Limits, RollBack,
-    SERVER_TIMEOUT_SLACK_MS, Statement, Transaction, Transactional,
+    SERVER_TIMEOUT_SLACK_MS, Statement, Transaction, Transactional, in_time,
 };
 use crate::operation::{Operation, Payload, Store};
 use crate::reply::{RowSink, Summary};
@@ -41,18 +42,16 @@ impl Transactional for MysqlStore {
 
     async fn open(
         &self,
+        key_id: &str,
         options: Options,
         limits: Option<Limits>,
     ) -> Result<OpenTransaction, Error> {
-        let mut session = self.pool.acquire_owned().await?;
+        let mut session = self.pool.acquire_owned(key_id).await?;
         session.set_busy();
         let begin = begin(&options, limits);
         let beginning = conn(&mut session)?.query_drop(begin);
-        let patience = Duration::from_millis(CONTROL_TIMEOUT_MS);
-        match tokio::time::timeout(patience, beginning).await {
-            Ok(begun) => begun.map_err(|error| fault::into_error(&error, CONTROL_TIMEOUT_MS))?,
-            Err(_) => return Err(unavailable("no answer to START TRANSACTION")),
-        }
+        let beginning = beginning.map_err(|error| fault::into_error(&error, CONTROL_TIMEOUT_MS));
+        in_time(Self::STORE, "START TRANSACTION", beginning).await?;
         Ok(OpenTransaction {
             session,
             opener: Arc::clone(&self.opener),
@@ -185,7 +184,7 @@ impl OpenTransaction {
             }
             Payload::Sql(sql) => {
                 refuse_named_parameters(sql).map_err(Failure::Refused)?;
-                let ran = statement(conn, sql, request, sink).await;
+                let ran = statement(conn, sql, request, sink, Retry::Never).await;
                 let is_in_step = ran.as_ref().err().is_none_or(Failure::is_in_step);
                 if is_in_step && touches_session(&operation.classification) {
                     // A function that has failed has changed it no less.

@@ -14,9 +14,11 @@ const RETRY_MAX_MS: u64 = 2_000;
 /// Remembers failed attempts to connect. While attempts fail, one caller at a time may try again, after a
 /// pause that doubles; everybody else is told at once. Time is an argument, so tests need not sleep.
 #[derive(Debug, Default)]
-pub(super) struct Circuit {
+pub(crate) struct Circuit {
     /// Whether the last attempt failed: all that a request looks at while the database is up.
     failing: AtomicBool,
+    /// An attempt that somebody was admitted to has not begun yet.
+    granted: AtomicBool,
     state: Mutex<State>,
     /// Woken at every failed attempt.
     pub(super) failed: Notify,
@@ -30,12 +32,12 @@ struct State {
 }
 
 impl Circuit {
-    pub(super) fn is_failing(&self) -> bool {
+    pub(crate) fn is_failing(&self) -> bool {
         self.failing.load(Ordering::Acquire)
     }
 
     /// Whether the caller may try to connect at `now`. While attempts fail, a yes claims the next attempt.
-    pub(super) fn admit(&self, now: Instant) -> Result<(), Arc<str>> {
+    pub(crate) fn admit(&self, now: Instant) -> Result<(), Arc<str>> {
         if !self.is_failing() {
             return Ok(());
         }
@@ -49,7 +51,23 @@ impl Circuit {
         }
     }
 
-    pub(super) fn record_failure(&self, now: Instant, cause: &str) {
+    /// The same for whoever makes the attempts: those that were admitted on behalf of a request, and others (a pool that
+    /// is filled up in the background) only at their own turn.
+    pub(crate) fn admit_attempt(&self, now: Instant) -> Result<(), Arc<str>> {
+        if !self.is_failing() || self.granted.swap(false, Ordering::AcqRel) {
+            return Ok(());
+        }
+        self.admit(now)
+    }
+
+    /// An attempt that was just admitted is about to be made.
+    pub(crate) fn grant(&self) {
+        if self.is_failing() {
+            self.granted.store(true, Ordering::Release);
+        }
+    }
+
+    pub(crate) fn record_failure(&self, now: Instant, cause: &str) {
         {
             let mut state = self.lock();
             state.failures = state.failures.saturating_add(1);
@@ -60,7 +78,7 @@ impl Circuit {
         self.failed.notify_waiters();
     }
 
-    pub(super) fn record_success(&self) {
+    pub(crate) fn record_success(&self) {
         if self.is_failing() {
             let mut state = self.lock();
             state.failures = 0;
@@ -70,7 +88,7 @@ impl Circuit {
     }
 
     /// Why the last attempt failed.
-    pub(super) fn cause(&self) -> Arc<str> {
+    pub(crate) fn cause(&self) -> Arc<str> {
         Arc::clone(&self.lock().cause)
     }
 
@@ -107,6 +125,21 @@ mod tests {
         circuit.record_success();
         assert_eq!(circuit.admit(at(321)), Ok(()));
         assert_eq!(circuit.admit(at(321)), Ok(()));
+    }
+
+    #[test]
+    fn an_attempt_in_the_background_waits_for_its_turn_too() {
+        let circuit = Circuit::default();
+        let start = Instant::now();
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        assert_eq!(circuit.admit_attempt(at(0)), Ok(()));
+        circuit.record_failure(at(0), "refused");
+        assert!(circuit.admit_attempt(at(1)).is_err());
+        assert_eq!(circuit.admit(at(100)), Ok(()));
+        circuit.grant();
+        assert_eq!(circuit.admit_attempt(at(100)), Ok(()), "it was granted");
+        assert!(circuit.admit_attempt(at(100)).is_err(), "once");
+        assert_eq!(circuit.admit_attempt(at(300)), Ok(()), "its own turn");
     }
 
     #[test]

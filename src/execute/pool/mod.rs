@@ -1,23 +1,22 @@
 //! One bounded pool for both SQL stores.
 //!
-//! `bb8` keeps the idle connections; in front of it stands a fair semaphore with one slot for each
-//! connection. So a request that waits for a slot waits for other requests (`PoolExhausted`), while one that
-//! has a slot and no connection waits for the database (`Unavailable`), and the two are never confused.
+//! `bb8` keeps the idle connections; in front of it stand slots, one for each connection, that callers take in
+//! turns ([`turns`]). So a request that waits for a slot waits for other requests (`PoolExhausted`), while one that
+//! has a slot and no connection waits for the database (`Unreached`), and the two are never confused.
 //!
 //! A connection says itself whether it may be used again ([`Link::is_clean`]): it is marked busy before a
 //! statement is sent and clean after its last byte was read. Whatever ends in between (an error, a time-out,
 //! a caller who went away and whose future was dropped) leaves it busy, and it is closed, not handed on.
 
 mod circuit;
+mod turns;
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
-use self::circuit::Circuit;
+pub(crate) use self::circuit::Circuit;
+pub(in crate::execute) use self::turns::{Exhausted, Slot, Turns};
 use super::Error;
 use super::settings::PoolSettings;
 use crate::operation::Store;
@@ -72,12 +71,9 @@ pub struct PoolState {
 pub struct Pool<C: Connector> {
     store: Store,
     idle: bb8::Pool<Manager<C>>,
-    slots: Arc<Semaphore>,
+    slots: Arc<Turns>,
     circuit: Arc<Circuit>,
-    settings: PoolSettings,
-    waiting: AtomicUsize,
-    waits_total: AtomicU64,
-    waited_us_total: AtomicU64,
+    max: u32,
 }
 
 impl<C: Connector> Pool<C> {
@@ -106,76 +102,55 @@ impl<C: Connector> Pool<C> {
         Self {
             store,
             idle,
-            slots: Arc::new(Semaphore::new(max as usize)),
+            slots: Turns::new(
+                max as usize,
+                settings.waiting_max,
+                settings.acquire_timeout_ms,
+            ),
             circuit,
-            settings,
-            waiting: AtomicUsize::new(0),
-            waits_total: AtomicU64::new(0),
-            waited_us_total: AtomicU64::new(0),
+            max,
         }
     }
 
-    /// A connection that nobody else has. Dropping the future gives everything back.
-    pub async fn acquire(&self) -> Result<Lease<'_, C>, Error> {
-        let slot = self.slot().await?;
+    /// A connection that nobody else has, in `caller`'s turn. Dropping the future gives everything back.
+    pub async fn acquire(&self, caller: &str) -> Result<Lease<'_, C>, Error> {
+        let slot = self.slot(caller).await?;
         let link = self.take_or_connect(self.idle.get()).await?;
         Ok(Lease { link, _slot: slot })
     }
 
     /// The same, to keep for longer than one call: for a transaction that spans requests.
-    pub async fn acquire_owned(&self) -> Result<Lease<'static, C>, Error> {
-        let slot = self.slot().await?;
+    pub async fn acquire_owned(&self, caller: &str) -> Result<Lease<'static, C>, Error> {
+        let slot = self.slot(caller).await?;
         let link = self.take_or_connect(self.idle.get_owned()).await?;
         Ok(Lease { link, _slot: slot })
     }
 
     /// A connection if one is free or can be opened, without waiting for other requests.
     pub async fn try_acquire(&self) -> Result<Lease<'_, C>, Error> {
-        let slot = Arc::clone(&self.slots).try_acquire_owned();
-        let slot = slot.map_err(|_| self.exhausted(0))?;
+        let exhausted = || self.exhausted(Exhausted { waited_ms: 0 });
+        let slot = self.slots.try_take().ok_or_else(exhausted)?;
         let link = self.take_or_connect(self.idle.get()).await?;
         Ok(Lease { link, _slot: slot })
     }
 
     pub fn state(&self) -> PoolState {
         let state = self.idle.state();
+        let lines = self.slots.lines();
         PoolState {
             size: state.connections,
             in_use: state.connections.saturating_sub(state.idle_connections),
             idle: state.idle_connections,
-            waiting: u32::try_from(self.waiting.load(Ordering::Relaxed)).unwrap_or(u32::MAX),
-            max: self.settings.max,
-            waits_total: self.waits_total.load(Ordering::Relaxed),
-            waited_us_total: self.waited_us_total.load(Ordering::Relaxed),
+            waiting: u32::try_from(lines.waiting).unwrap_or(u32::MAX),
+            max: self.max,
+            waits_total: lines.waits_total,
+            waited_us_total: lines.waited_us_total,
         }
     }
 
-    async fn slot(&self) -> Result<OwnedSemaphorePermit, Error> {
-        match Arc::clone(&self.slots).try_acquire_owned() {
-            Ok(slot) => Ok(slot),
-            Err(_) => self.wait_for_slot().await,
-        }
-    }
-
-    /// First come, first served; the queue has a length and a deadline.
-    async fn wait_for_slot(&self) -> Result<OwnedSemaphorePermit, Error> {
-        let started = Instant::now();
-        let waiting = Waiting::enter(&self.waiting);
-        if waiting.before >= self.settings.waiting_max {
-            return Err(self.exhausted(0));
-        }
-        let patience = Duration::from_millis(self.settings.acquire_timeout_ms);
-        let slots = Arc::clone(&self.slots);
-        let slot = tokio::time::timeout(patience, slots.acquire_owned()).await;
-        let waited = started.elapsed();
-        self.waits_total.fetch_add(1, Ordering::Relaxed);
-        let waited_us = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
-        self.waited_us_total.fetch_add(waited_us, Ordering::Relaxed);
-        match slot {
-            Ok(Ok(slot)) => Ok(slot),
-            // The semaphore is never closed, so the inner error cannot come.
-            Ok(Err(_)) | Err(_) => Err(self.exhausted(waited_us / 1_000)),
-        }
+    async fn slot(&self, caller: &str) -> Result<Slot, Error> {
+        let slot = self.slots.take(caller).await;
+        slot.map_err(|exhausted| self.exhausted(exhausted))
     }
 
     /// With a slot in hand: an idle connection, or a new one. Fails as soon as an attempt to connect fails,
@@ -184,11 +159,11 @@ impl<C: Connector> Pool<C> {
         &self,
         taking: impl Future<Output = Taken<'p, C>>,
     ) -> Result<bb8::PooledConnection<'p, Manager<C>>, Error> {
-        if self.circuit.is_failing()
-            && self.idle.state().idle_connections == 0
-            && let Err(cause) = self.circuit.admit(Instant::now())
-        {
-            return Err(self.unavailable(&cause));
+        if self.circuit.is_failing() && self.idle.state().idle_connections == 0 {
+            match self.circuit.admit(Instant::now()) {
+                Ok(()) => self.circuit.grant(),
+                Err(cause) => return Err(self.unavailable(&cause)),
+            }
         }
         tokio::pin!(taking);
         loop {
@@ -210,15 +185,15 @@ impl<C: Connector> Pool<C> {
         }
     }
 
-    fn exhausted(&self, waited_ms: u64) -> Error {
+    fn exhausted(&self, exhausted: Exhausted) -> Error {
         Error::PoolExhausted {
             store: self.store,
-            waited_ms,
+            waited_ms: exhausted.waited_ms,
         }
     }
 
     fn unavailable(&self, cause: &str) -> Error {
-        Error::Unavailable {
+        Error::Unreached {
             store: self.store,
             cause: cause.to_owned(),
         }
@@ -232,7 +207,7 @@ type Taken<'p, C> = Result<bb8::PooledConnection<'p, Manager<C>>, bb8::RunError<
 pub struct Lease<'a, C: Connector> {
     // The order matters: the connection goes back before its slot is free.
     link: bb8::PooledConnection<'a, Manager<C>>,
-    _slot: OwnedSemaphorePermit,
+    _slot: Slot,
 }
 
 impl<C: Connector> Deref for Lease<'_, C> {
@@ -246,25 +221,6 @@ impl<C: Connector> Deref for Lease<'_, C> {
 impl<C: Connector> DerefMut for Lease<'_, C> {
     fn deref_mut(&mut self) -> &mut C::Link {
         &mut self.link.link
-    }
-}
-
-/// Counts a request in the queue, also when its future is dropped there.
-struct Waiting<'a> {
-    count: &'a AtomicUsize,
-    before: usize,
-}
-
-impl<'a> Waiting<'a> {
-    fn enter(count: &'a AtomicUsize) -> Self {
-        let before = count.fetch_add(1, Ordering::Relaxed);
-        Self { count, before }
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -286,6 +242,8 @@ impl<C: Connector> bb8::ManageConnection for Manager<C> {
     type Error = String;
 
     async fn connect(&self) -> Result<Self::Connection, String> {
+        let admitted = self.circuit.admit_attempt(Instant::now());
+        admitted.map_err(|cause| cause.to_string())?;
         let patience = Duration::from_millis(CONNECT_TIMEOUT_MS);
         let connected = match tokio::time::timeout(patience, self.connector.connect()).await {
             Ok(connected) => connected,

@@ -1,4 +1,4 @@
-use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use super::*;
 
@@ -61,8 +61,8 @@ fn pool(fake: &Fake, max: u32, waiting_max: usize) -> Pool<Fake> {
 #[tokio::test]
 async fn a_full_pool_says_exhausted_and_counts() {
     let pool = pool(&Fake::default(), 1, 1);
-    let lease = pool.acquire().await.unwrap();
-    let (first, second) = tokio::join!(pool.acquire(), pool.acquire());
+    let lease = pool.acquire("k").await.unwrap();
+    let (first, second) = tokio::join!(pool.acquire("k"), pool.acquire("k"));
     let waited = |result: Result<Lease<'_, Fake>, Error>| match result {
         Err(Error::PoolExhausted { waited_ms, .. }) => waited_ms,
         _ => panic!("expected the pool to be exhausted"),
@@ -73,41 +73,43 @@ async fn a_full_pool_says_exhausted_and_counts() {
     assert_eq!((state.size, state.in_use, state.waiting), (1, 1, 0));
     drop(lease);
     assert_eq!(pool.state().idle, 1);
-    assert!(pool.acquire().await.is_ok());
+    assert!(pool.acquire("k").await.is_ok());
 }
 
 #[tokio::test]
 async fn a_busy_connection_is_never_handed_on() {
     let fake = Fake::default();
     let pool = pool(&fake, 1, 8);
-    let mut lease = pool.acquire().await.unwrap();
+    let mut lease = pool.acquire("k").await.unwrap();
     let first = lease.id;
     lease.busy = true;
     drop(lease);
-    let lease = pool.acquire().await.unwrap();
+    let lease = pool.acquire("k").await.unwrap();
     assert_ne!(lease.id, first);
     let second = lease.id;
     drop(lease);
-    assert_eq!(pool.acquire().await.unwrap().id, second, "a clean one is");
+    assert_eq!(
+        pool.acquire("k").await.unwrap().id,
+        second,
+        "a clean one is"
+    );
 }
 
 #[tokio::test]
 async fn a_database_that_is_down_is_said_at_once_and_recovers() {
     let fake = Fake::default();
     let pool = pool(&fake, 2, 8);
-    drop(pool.acquire().await.unwrap());
+    drop(pool.acquire("k").await.unwrap());
     fake.down.store(true, Ordering::SeqCst);
     let started = Instant::now();
     for _ in 0..20 {
-        assert!(matches!(
-            pool.acquire().await,
-            Err(Error::Unavailable { .. })
-        ));
+        let refused = pool.acquire("k").await;
+        assert!(matches!(refused, Err(Error::Unreached { .. })));
     }
     assert!(started.elapsed() < Duration::from_millis(500));
     fake.down.store(false, Ordering::SeqCst);
     tokio::time::timeout(Duration::from_secs(3), async {
-        while pool.acquire().await.is_err() {
+        while pool.acquire("k").await.is_err() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     })
@@ -118,10 +120,10 @@ async fn a_database_that_is_down_is_said_at_once_and_recovers() {
 #[tokio::test]
 async fn a_dropped_waiter_leaves_the_queue() {
     let pool = pool(&Fake::default(), 1, 8);
-    let lease = pool.acquire().await.unwrap();
-    let waiter = tokio::time::timeout(Duration::from_millis(5), pool.acquire()).await;
+    let lease = pool.acquire("k").await.unwrap();
+    let waiter = tokio::time::timeout(Duration::from_millis(5), pool.acquire("k")).await;
     assert!(waiter.is_err());
     assert_eq!(pool.state().waiting, 0);
     drop(lease);
-    assert!(pool.acquire().await.is_ok());
+    assert!(pool.acquire("k").await.is_ok());
 }

@@ -22,6 +22,7 @@ use tokio_postgres::types::{FromSql, Type};
 use tokio_postgres::{Client, RowStream};
 
 use self::fault::Fault;
+pub(crate) use self::session::takes_writes;
 use self::session::{Opener, Session};
 use self::statements::{PrepareError, Prepared};
 use self::transaction::OpenTransaction;
@@ -77,8 +78,14 @@ impl PostgresStore {
                 "the operation is not a SQL statement".to_owned(),
             ));
         };
-        self.run(sql, Effect::of(operation), request, audit, sink)
-            .await
+        let asked = Asked {
+            sql,
+            effect: Effect::of(operation),
+            request,
+            audit,
+            caller: &ticket.permit().caller().key_id,
+        };
+        self.run(asked, sink).await
     }
 
     /// Whether the server answers. `PoolExhausted` means that every connection is busy.
@@ -105,14 +112,14 @@ impl PostgresStore {
     }
 
     /// Below the ticket: what `execute` does once it knows the statement.
-    async fn run(
-        &self,
-        sql: &Arc<str>,
-        effect: Effect,
-        request: &SqlRequest,
-        audit: Option<&AuditRow>,
-        sink: &mut dyn RowSink,
-    ) -> Result<Summary, Error> {
+    async fn run(&self, asked: Asked<'_>, sink: &mut dyn RowSink) -> Result<Summary, Error> {
+        let Asked {
+            sql,
+            effect,
+            request,
+            audit,
+            caller,
+        } = asked;
         let timeout_ms = request
             .timeout_ms
             .unwrap_or(u64::MAX)
@@ -122,11 +129,12 @@ impl PostgresStore {
             store: Store::Postgres,
             timeout_ms,
         };
-        let acquiring = tokio::time::timeout_at(deadline, self.pool.acquire());
+        let acquiring = tokio::time::timeout_at(deadline, self.pool.acquire(caller));
         let mut session = acquiring.await.map_err(|_| timed_out())??;
 
         // From here on, whatever drops this future closes the connection and cancels its statement.
         session.set_busy();
+        session.carries(request.sent_bytes(sql));
         let result = match (effect, audit) {
             (Effect::Read, _) => {
                 let reading = read(&mut session, sql, request, sink);
@@ -172,10 +180,23 @@ impl PostgresStore {
             } => {
                 let resetting = session.reset(self.opener.pins());
                 let patience = Duration::from_millis(RESET_TIMEOUT_MS);
-                matches!(tokio::time::timeout(patience, resetting).await, Ok(Ok(())))
+                matches!(
+                    tokio::time::timeout(patience, resetting).await,
+                    Ok(Ok(true))
+                )
             }
         }
     }
+}
+
+/// A statement that was admitted, and for whom.
+struct Asked<'a> {
+    sql: &'a Arc<str>,
+    effect: Effect,
+    request: &'a SqlRequest,
+    audit: Option<&'a AuditRow>,
+    /// The id of the caller's key, in whose turn a connection is taken.
+    caller: &'a str,
 }
 
 /// What a statement may do, as far as its classification tells.

@@ -10,7 +10,7 @@ use crate::execute::Error;
 use crate::reply::Column;
 
 /// Statements kept prepared on each connection; the server keeps a plan for each.
-const STATEMENTS_MAX: usize = 256;
+pub(super) const STATEMENTS_MAX: usize = 256;
 /// Longer texts (rows spelt out in an INSERT, mostly) are prepared for one use.
 const STATEMENT_KEPT_BYTES_MAX: usize = 16 * 1024;
 

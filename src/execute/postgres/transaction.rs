@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use futures_util::TryFutureExt as _;
 use futures_util::future::{self, MaybeDone, maybe_done};
 
 use super::change::{audit_failed, insert_audit};
@@ -21,7 +22,7 @@ use crate::execute::pool::Lease;
 use crate::execute::request::{AuditRow, SqlRequest};
 use crate::execute::transaction::{
     Broken, COMMIT_TIMEOUT_MS, CONTROL_TIMEOUT_MS, Desk, Fate, Limits, RollBack,
-    SERVER_TIMEOUT_SLACK_MS, Statement, Transaction, Transactional,
+    SERVER_TIMEOUT_SLACK_MS, Statement, Transaction, Transactional, in_time,
 };
 use crate::operation::{Payload, Store};
 use crate::reply::{RowSink, Summary};
@@ -53,19 +54,18 @@ impl Transactional for PostgresStore {
 
     async fn open(
         &self,
+        key_id: &str,
         options: Options,
         limits: Option<Limits>,
     ) -> Result<OpenTransaction, Error> {
-        let mut session = self.pool.acquire_owned().await?;
+        let mut session = self.pool.acquire_owned(key_id).await?;
         session.set_busy();
         let settings = limits.map(settings_of).unwrap_or_default();
         let begin = format!("{}; {settings}", begin(&options));
         let beginning = client(&session)?.batch_execute(&begin);
-        let patience = Duration::from_millis(CONTROL_TIMEOUT_MS);
-        match tokio::time::timeout(patience, beginning).await {
-            Ok(begun) => begun.map_err(|error| Failure::from(error).into_error(0))?,
-            Err(_) => return Err(unavailable("no answer to BEGIN")),
-        }
+        let beginning =
+            beginning.map_err(|error| Failure::from(error).into_error(CONTROL_TIMEOUT_MS));
+        in_time(Self::STORE, "BEGIN", beginning).await?;
         Ok(OpenTransaction {
             session,
             opener: Arc::clone(&self.opener),
@@ -211,6 +211,7 @@ impl OpenTransaction {
                 "a change of a system table needs its audit row".to_owned(),
             )));
         }
+        self.session.carries(request.sent_bytes(sql));
         let (statement, was_kept) = prepared(&mut self.session, sql).await?;
         let rows = match bind(client(&self.session)?, &statement, request).await {
             Ok(rows) => rows,
@@ -318,7 +319,10 @@ impl OpenTransaction {
         }
         let resetting = self.session.reset(self.opener.pins());
         let patience = Duration::from_millis(RESET_TIMEOUT_MS);
-        if matches!(tokio::time::timeout(patience, resetting).await, Ok(Ok(()))) {
+        if matches!(
+            tokio::time::timeout(patience, resetting).await,
+            Ok(Ok(true))
+        ) {
             self.session.set_clean();
         }
     }

@@ -1,75 +1,113 @@
 //! Connections for commands that wait: each command has one to itself, and there are few.
 
+use std::collections::HashMap;
 use std::io;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use redis::Cmd;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use super::dial::{Connection, Dial};
 use super::line::{Answer, Bounds, Got, Room};
 use super::link::Away;
+use super::settings::BlockingSettings;
 
-/// Commands that may wait at once; one more is refused.
-pub const BLOCKING_CONNECTIONS_MAX: usize = 4;
+/// Which server a connection leads to; empty where there is but one.
+pub type Whereto = Arc<str>;
 
 pub struct Blocking {
-    dial: Dial,
     bounds: Bounds,
+    settings: BlockingSettings,
     places: Semaphore,
-    /// Connections that have answered their last command and are free.
-    idle: Mutex<Vec<Connection>>,
+    /// How many places each key has; none is not kept.
+    keys: Mutex<HashMap<Arc<str>, usize>>,
+    /// Connections that have answered their last command and are free. No more than there are places.
+    idle: Mutex<Vec<(Whereto, Connection)>>,
+}
+
+/// A place among the commands that wait; given back when dropped.
+pub struct Place<'b> {
+    blocking: &'b Blocking,
+    key: Arc<str>,
+    _place: SemaphorePermit<'b>,
 }
 
 impl Blocking {
-    pub fn new(dial: Dial, bounds: Bounds) -> Self {
+    pub fn new(settings: BlockingSettings, bounds: Bounds) -> Self {
         Self {
-            dial,
             bounds,
-            places: Semaphore::new(BLOCKING_CONNECTIONS_MAX),
-            idle: Mutex::new(Vec::new()),
+            places: Semaphore::new(settings.max),
+            settings,
+            keys: Mutex::default(),
+            idle: Mutex::default(),
         }
     }
 
     /// How many connections are in use.
     pub fn in_use(&self) -> usize {
-        BLOCKING_CONNECTIONS_MAX.saturating_sub(self.places.available_permits())
+        self.settings
+            .max
+            .saturating_sub(self.places.available_permits())
     }
 
-    /// Runs one command on a connection of its own; `None` where all are in use. When the future is dropped its
-    /// connection is closed, and the server stops waiting; an element it had already taken is lost with it.
-    pub async fn command(&self, command: &Cmd, timeout_ms: u64) -> Option<Result<Answer, Away>> {
-        let _place = self.places.try_acquire().ok()?;
-        Some(self.on_a_connection(command, timeout_ms).await)
+    pub fn max(&self) -> usize {
+        self.settings.max
     }
 
-    async fn on_a_connection(&self, command: &Cmd, timeout_ms: u64) -> Result<Answer, Away> {
+    /// A place for a command of this key; `None` where all are taken, or as many by the key as one may have.
+    pub fn place(&self, key_id: &str) -> Option<Place<'_>> {
+        let place = self.places.try_acquire().ok()?;
+        let mut keys = lock(&self.keys);
+        let taken = keys.get(key_id).copied().unwrap_or(0);
+        if taken >= self.settings.per_key_max {
+            return None;
+        }
+        let key: Arc<str> = key_id.into();
+        keys.insert(Arc::clone(&key), taken + 1);
+        Some(Place {
+            blocking: self,
+            key,
+            _place: place,
+        })
+    }
+}
+
+impl Place<'_> {
+    /// Runs one command on a connection of its own. When the future is dropped the connection is closed, and the server
+    /// stops waiting; an element it had already taken is lost with it.
+    pub async fn command(
+        &self,
+        (whereto, dial): (&Whereto, &Dial),
+        command: &Cmd,
+        timeout_ms: u64,
+    ) -> Result<Answer, Away> {
         let deadline = Duration::from_millis(timeout_ms);
-        if let Some(mut connection) = self.take() {
+        if let Some(mut connection) = self.take(whereto) {
             // One that was idle may have been closed by the server, which a quick question tells before the command
             // is sent.
             let ping = redis::cmd("PING");
             let alive = timeout(deadline, connection.ask(&ping)).await;
             if matches!(alive, Ok(Ok(_))) {
-                return self.send(connection, command, deadline).await;
+                return self.send(whereto, connection, command, deadline).await;
             }
         }
-        let connection = self.dial.connect().await.map_err(|error| {
+        let connection = dial.connect().await.map_err(|error| {
             tracing::debug!(%error, "no connection for a blocking command");
             Away::NotConnected
         })?;
-        self.send(connection, command, deadline).await
+        self.send(whereto, connection, command, deadline).await
     }
 
     async fn send(
         &self,
+        whereto: &Whereto,
         mut connection: Connection,
         command: &Cmd,
         deadline: Duration,
     ) -> Result<Answer, Away> {
-        let mut room = Room::new(&self.bounds);
+        let mut room = Room::new(&self.blocking.bounds);
         let asking = async {
             connection.send(&command.get_packed_command()).await?;
             connection.receive(|bytes| room.has(bytes)).await
@@ -77,11 +115,11 @@ impl Blocking {
         let reply: Result<io::Result<_>, _> = timeout(deadline, asking).await;
         match reply {
             Ok(Ok(value)) => {
-                self.idle
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .push(connection);
                 let got = value.map_or(Got::TooLarge, Got::Value);
+                // What a server says that is not the one to ask any more is not asked of it again.
+                if !got.is_of_the_wrong_server() {
+                    self.give_back(whereto, connection);
+                }
                 Ok((vec![got], room.into_part()))
             }
             Ok(Err(error)) => Err(Away::Lost(error.into())),
@@ -89,10 +127,34 @@ impl Blocking {
         }
     }
 
-    fn take(&self) -> Option<Connection> {
-        self.idle
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop()
+    fn take(&self, whereto: &Whereto) -> Option<Connection> {
+        let mut idle = lock(&self.blocking.idle);
+        let index = idle.iter().rposition(|(other, _)| other == whereto);
+        if index.is_none() && idle.len() + self.blocking.in_use() > self.blocking.max() {
+            // One that leads elsewhere makes room for the new one.
+            idle.pop();
+        }
+        Some(idle.swap_remove(index?).1)
     }
+
+    fn give_back(&self, whereto: &Whereto, connection: Connection) {
+        lock(&self.blocking.idle).push((Arc::clone(whereto), connection));
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut keys = lock(&self.blocking.keys);
+        if let Some(taken) = keys.get_mut(&self.key) {
+            *taken -= 1;
+            if *taken == 0 {
+                keys.remove(&self.key);
+            }
+        }
+    }
+}
+
+/// Nothing is left half-changed where somebody panics.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,17 +4,20 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{Client, Cmd, ConnectionAddr, Value};
+use redis::{Cmd, ConnectionAddr, Value};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
-use super::link;
-use super::link::{CONNECT_MS_MAX, ConnectError, RedisSettings, UNACKNOWLEDGED_MS_MAX};
+use super::link::{CONNECT_MS_MAX, UNACKNOWLEDGED_MS_MAX};
 use super::replies::{Replies, Reply};
-use crate::execute::tls;
+use super::sentinel::Sentinels;
+use super::settings::{ConnectError, Places, RedisSettings, Topology};
+use crate::execute::settings::is_loopback;
+use crate::execute::tls::Renewed;
 
 /// Bytes that are asked of the socket at once.
 pub const READ_BYTES: usize = 64 * 1024;
@@ -31,29 +34,113 @@ pub struct Connection {
     pub replies: Replies,
 }
 
-/// Where Redis is, and with which credentials.
+/// Who we are to a server.
+#[derive(Clone, Default)]
+struct Login {
+    user: Option<String>,
+    password: Option<SecretString>,
+    database: i64,
+}
+
+/// Where a server is.
+#[derive(Clone)]
+enum Place {
+    At(ConnectionAddr),
+    /// Wherever the Sentinels say that the primary is.
+    Primary(Arc<Sentinels>),
+}
+
+/// Where Redis is, and with which credentials. Cheap to clone.
 #[derive(Clone)]
 pub struct Dial {
-    client: Client,
-    tls: Option<Arc<ClientConfig>>,
+    place: Place,
+    login: Login,
+    /// One for all servers, so that a renewed certificate counts for each of them.
+    tls: Option<Arc<Renewed<Arc<ClientConfig>>>>,
+    /// Nothing is encrypted, and nobody has said that plaintext may leave this machine: servers that are announced
+    /// elsewhere than on loopback are not dialled.
+    stays_near: bool,
 }
 
 impl Dial {
-    pub fn new(settings: &RedisSettings) -> Result<Self, ConnectError> {
-        let client = link::client(settings)?;
-        let encrypted = matches!(
-            client.get_connection_info().addr(),
-            ConnectionAddr::TcpTls { .. }
-        );
-        let tls = if encrypted {
-            tls::client_config(&settings.tls).map_err(ConnectError::Tls)?
+    /// For a cluster, the first node that the settings name; [`Self::at`] leads to the others.
+    pub(super) fn of(settings: &RedisSettings, places: &Places) -> Result<Self, ConnectError> {
+        let first = places.infos.first().ok_or(ConnectError::ManyServers)?;
+        let addresses = places.infos.iter().map(|info| info.addr().clone());
+        let tls = if matches!(first.addr(), ConnectionAddr::TcpTls { .. }) {
+            Renewed::new(&settings.tls, |files| Ok(Arc::new(files.config().clone())))?
         } else {
             None
         };
-        Ok(Self {
-            client,
+        let redis = first.redis_settings();
+        let mut dial = Self {
+            place: Place::At(first.addr().clone()),
+            login: Login {
+                user: redis.username().map(str::to_owned),
+                password: redis.password().map(|text| text.to_owned().into()),
+                database: redis.db(),
+            },
+            stays_near: tls.is_none() && !settings.tls.plaintext_over_network,
             tls: tls.map(Arc::new),
-        })
+        };
+        if let Topology::Sentinel { master } = &places.topology {
+            let login = Login {
+                user: settings.sentinel.user.clone(),
+                password: settings.sentinel.password.clone(),
+                database: 0,
+            };
+            let dials = addresses.map(|address| Self {
+                login: login.clone(),
+                ..dial.at(address)
+            });
+            let sentinels = Sentinels::new(dials.collect(), master.clone());
+            dial.place = Place::Primary(Arc::new(sentinels));
+        }
+        Ok(dial)
+    }
+
+    /// The same for another server.
+    pub(super) fn at(&self, address: ConnectionAddr) -> Self {
+        Self {
+            place: Place::At(address),
+            ..self.clone()
+        }
+    }
+
+    /// The same for a server that another one has announced.
+    pub(super) fn announced(&self, host: &str, port: u16) -> Self {
+        self.at(self.address(host, port))
+    }
+
+    fn address(&self, host: &str, port: u16) -> ConnectionAddr {
+        let host = host.to_owned();
+        match &self.tls {
+            Some(_) => ConnectionAddr::TcpTls {
+                host,
+                port,
+                insecure: false,
+                tls_params: None,
+            },
+            None => ConnectionAddr::Tcp(host, port),
+        }
+    }
+
+    /// The host of the one server that it leads to.
+    pub(super) fn host(&self) -> String {
+        match &self.place {
+            Place::At(ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. }) => {
+                host.clone()
+            }
+            Place::At(_) | Place::Primary(_) => String::new(),
+        }
+    }
+
+    /// Whether the server may become another one while its address stays: a primary that Sentinels name.
+    pub(super) fn follows(&self) -> bool {
+        match self.place {
+            Place::At(_) => false,
+            Place::Primary(_) => true,
+        }
     }
 
     /// A connection that speaks version 3 of the protocol. May be cancelled.
@@ -65,25 +152,48 @@ impl Dial {
     }
 
     async fn open(&self) -> io::Result<Connection> {
+        let Place::Primary(sentinels) = &self.place else {
+            return self.greeted().await;
+        };
+        let (host, port) = sentinels.primary().await?;
+        let (connection, is_primary) = self.greet(&self.address(&host, port)).await?;
+        // During a failover Sentinels may name one that is not, or not any more.
+        if is_primary {
+            Ok(connection)
+        } else {
+            Err(io::Error::other("the server is not the primary"))
+        }
+    }
+
+    /// A connection to the one server that is named.
+    pub(super) async fn greeted(&self) -> io::Result<Connection> {
+        match &self.place {
+            Place::At(address) => self.greet(address).await.map(|(connection, _)| connection),
+            Place::Primary(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Connects and logs in; says as well whether the server is a primary.
+    async fn greet(&self, address: &ConnectionAddr) -> io::Result<(Connection, bool)> {
+        if self.stays_near && !is_near(address) {
+            let why =
+                "the server was announced elsewhere than on loopback, and nothing is encrypted";
+            return Err(io::Error::other(why));
+        }
         let mut connection = Connection {
-            stream: self.stream().await?,
+            stream: self.stream(address).await?,
             replies: Replies::default(),
         };
-        let settings = self.client.get_connection_info().redis_settings();
         let mut hello = redis::cmd("HELLO");
         hello.arg(3);
-        if let Some(password) = settings.password() {
-            let user = settings.username().unwrap_or("default");
-            hello.arg("AUTH").arg(user).arg(password);
+        if let Some(password) = &self.login.password {
+            let user = self.login.user.as_deref().unwrap_or("default");
+            hello.arg("AUTH").arg(user).arg(password.expose_secret());
         }
-        let mut commands = vec![hello];
-        if settings.db() != 0 {
-            commands.push(redis::cmd("SELECT").arg(settings.db()).take());
-        }
-        for command in commands {
-            if let Value::ServerError(error) = connection.ask(&command).await? {
-                return Err(io::Error::other(error.code().to_owned()));
-            }
+        let told = granted(connection.ask(&hello).await?)?;
+        if self.login.database != 0 {
+            let select = redis::cmd("SELECT").arg(self.login.database).take();
+            granted(connection.ask(&select).await?)?;
         }
         // Older servers do not know it, which is no fault.
         connection
@@ -94,14 +204,14 @@ impl Dial {
                     .arg("bulkhead"),
             )
             .await?;
-        Ok(connection)
+        Ok((connection, says(&told, "role", "master")))
     }
 
-    async fn stream(&self) -> io::Result<Box<dyn Stream>> {
-        match self.client.get_connection_info().addr() {
+    async fn stream(&self, address: &ConnectionAddr) -> io::Result<Box<dyn Stream>> {
+        match address {
             ConnectionAddr::Tcp(host, port) => Ok(Box::new(tcp(host, *port).await?)),
             ConnectionAddr::TcpTls { host, port, .. } => {
-                let tls = self.tls.clone().ok_or(io::ErrorKind::InvalidInput)?;
+                let tls = self.tls.as_ref().ok_or(io::ErrorKind::InvalidInput)?.get();
                 let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
                 let stream = tcp(host, *port).await?;
                 let connector = tokio_rustls::TlsConnector::from(tls);
@@ -111,6 +221,35 @@ impl Dial {
             _ => Err(io::ErrorKind::Unsupported.into()),
         }
     }
+}
+
+fn granted(answer: Value) -> io::Result<Value> {
+    if let Value::ServerError(error) = &answer {
+        return Err(io::Error::other(error.code().to_owned()));
+    }
+    Ok(answer)
+}
+
+/// Whether `HELLO` has told this of the server.
+fn says(told: &Value, name: &str, expected: &str) -> bool {
+    let is = |value: &Value, word: &str| {
+        matches!(value, Value::BulkString(bytes) if bytes == word.as_bytes())
+            || matches!(value, Value::SimpleString(text) if text == word)
+    };
+    let Value::Map(pairs) = told else {
+        return false;
+    };
+    pairs
+        .iter()
+        .any(|(key, value)| is(key, name) && is(value, expected))
+}
+
+fn is_near(address: &ConnectionAddr) -> bool {
+    // No network carries what goes elsewhere: a Unix socket.
+    let (ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. }) = address else {
+        return true;
+    };
+    is_loopback(host)
 }
 
 async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
@@ -123,8 +262,13 @@ async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
 impl Connection {
     /// One of our own commands. Cancelled, it leaves the connection out of step.
     pub async fn ask(&mut self, command: &Cmd) -> io::Result<Value> {
+        self.ask_for(command, OWN_REPLY_BYTES_MAX).await
+    }
+
+    /// The same, for a reply of so many bytes.
+    pub(super) async fn ask_for(&mut self, command: &Cmd, bytes_max: u64) -> io::Result<Value> {
         self.send(&command.get_packed_command()).await?;
-        match self.receive(|bytes| bytes <= OWN_REPLY_BYTES_MAX).await? {
+        match self.receive(|bytes| bytes <= bytes_max).await? {
             Some(value) => Ok(value),
             None => Err(io::Error::other("the reply is too large")),
         }

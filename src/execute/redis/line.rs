@@ -16,8 +16,8 @@ use tokio::time::timeout;
 
 use super::dial::{Connection, Dial, READ_BYTES, Stream};
 use super::link::{
-    Away, PROBE_MS_MAX, RECONNECT_PAUSE_MS_MAX, RECONNECT_PAUSE_MS_MIN, RECONNECT_WAIT_MS_MAX,
-    SUSPECT_MS_MIN, WRITE_QUEUE_MAX,
+    Away, PROBE_MS_MAX, PROBE_PAUSE_MS, RECONNECT_PAUSE_MS_MAX, RECONNECT_PAUSE_MS_MIN,
+    RECONNECT_WAIT_MS_MAX, SUSPECT_MS_MIN, WRITE_QUEUE_MAX,
 };
 use super::replies::{Replies, Reply};
 use crate::memory::{Memory, Part};
@@ -38,6 +38,16 @@ pub enum Got {
     TooLarge,
 }
 
+impl Got {
+    /// Whether it is the word of a replica that was asked to write.
+    pub fn is_of_the_wrong_server(&self) -> bool {
+        match self {
+            Self::Value(Value::ServerError(error)) => error.code() == "READONLY",
+            Self::Value(_) | Self::TooLarge => false,
+        }
+    }
+}
+
 /// The replies to one request, and what they hold of the memory for all.
 pub type Answer = (Vec<Got>, Part);
 
@@ -54,13 +64,23 @@ struct Request {
     waiting: Waiting,
 }
 
-/// What replies may take.
+/// What replies may take, of memory and of time.
 #[derive(Debug, Clone)]
 pub struct Bounds {
     /// Those to one request.
     pub replies_bytes_max: usize,
     /// All together.
     pub memory: Arc<Memory>,
+    /// A server that takes longer to answer a probe is of no use, and counts as away. Where it is bounded, a new connection
+    /// is probed before it is used, and an error is no answer.
+    pub answers_within: Duration,
+}
+
+impl Bounds {
+    fn are_kept(&self, took: Duration, got: &[Got]) -> bool {
+        let is_error = matches!(got, [Got::Value(Value::ServerError(_)), ..]);
+        self.answers_within == Duration::MAX || (took <= self.answers_within && !is_error)
+    }
 }
 
 impl Default for Bounds {
@@ -68,6 +88,7 @@ impl Default for Bounds {
         Self {
             replies_bytes_max: REPLIES_BYTES_MAX,
             memory: Memory::new(HELD_BYTES_MAX),
+            answers_within: Duration::MAX,
         }
     }
 }
@@ -113,6 +134,8 @@ struct Inner {
     /// When the connection was last lost.
     down_since: Mutex<Instant>,
     suspected: Arc<Notify>,
+    /// The connection is to be given up for a new one.
+    renewed: Arc<Notify>,
     bounds: Bounds,
 }
 
@@ -125,6 +148,7 @@ impl Line {
             up: watch::channel(false).0,
             down_since: Mutex::new(Instant::now()),
             suspected: Arc::default(),
+            renewed: Arc::default(),
             bounds,
         }));
         tokio::spawn(keep(Arc::downgrade(&line.0), dial, queue));
@@ -161,12 +185,23 @@ impl Line {
             Err(_) => {
                 // A caller in a hurry says nothing about the connection.
                 if timeout_ms >= SUSPECT_MS_MIN {
-                    self.0.fell();
-                    self.0.suspected.notify_one();
+                    self.suspect();
                 }
                 Err(Away::Slow)
             }
         }
+    }
+
+    /// Refuses commands until the connection has shown that it lives, or there is another.
+    pub fn suspect(&self) {
+        self.0.fell();
+        self.0.suspected.notify_one();
+    }
+
+    /// Gives the connection up for a new one, since it leads to a server that is not the one to ask any more.
+    pub fn renew(&self) {
+        self.0.fell();
+        self.0.renewed.notify_one();
     }
 
     /// Waits for a connection that has just gone, and for no other.
@@ -198,6 +233,14 @@ impl Inner {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn connected(&self) {
+        if self.bounds.answers_within == Duration::MAX {
+            self.up.send_replace(true);
+        } else {
+            self.suspected.notify_one();
+        }
+    }
+
     fn fell(&self) {
         if self.up.send_replace(false) {
             let mut since = self
@@ -220,7 +263,7 @@ async fn keep(inner: Weak<Inner>, dial: Dial, mut queue: mpsc::Receiver<Request>
         match connected {
             Ok(connection) => {
                 pause_ms = RECONNECT_PAUSE_MS_MIN;
-                known.up.send_replace(true);
+                known.connected();
                 drop(known);
                 if let Err(error) = drive(connection, &mut queue, &inner).await {
                     tracing::debug!(%error, "the connection to Redis ended");
@@ -253,7 +296,16 @@ async fn drive(
         ended = write(writer, queue, sent) => ended,
         ended = read(reader, connection.replies, waiting) => ended,
         ended = probe(inner) => ended,
+        ended = renewed(inner) => ended,
     }
+}
+
+async fn renewed(inner: &Weak<Inner>) -> io::Result<()> {
+    let Some(renewed) = inner.upgrade().map(|inner| Arc::clone(&inner.renewed)) else {
+        return Ok(());
+    };
+    renewed.notified().await;
+    Err(io::Error::other("given up for a new one"))
 }
 
 /// Ends well when nobody can ask any more. As many wait as `in_flight_max` lets in.
@@ -333,36 +385,50 @@ async fn read(
     }
 }
 
-/// Asks, when a caller has waited in vain, whether the connection still lives; ends it where it does not.
+/// Asks, when a caller has waited in vain, whether the connection still lives, until there is an answer in time; ends it
+/// where there is none.
 async fn probe(inner: &Weak<Inner>) -> io::Result<()> {
     let Some(suspected) = inner.upgrade().map(|inner| Arc::clone(&inner.suspected)) else {
         return Ok(());
     };
     loop {
         suspected.notified().await;
-        let (done, answer) = oneshot::channel();
-        {
+        loop {
+            let asked_at = Instant::now();
+            let Some(answer) = ask_for_life(inner) else {
+                return Ok(());
+            };
+            let Ok(Ok((got, _))) = timeout(Duration::from_millis(PROBE_MS_MAX), answer).await
+            else {
+                return Err(io::ErrorKind::TimedOut.into());
+            };
             let Some(known) = inner.upgrade() else {
                 return Ok(());
             };
-            let request = Request {
-                packed: redis::cmd("PING").get_packed_command(),
-                waiting: Waiting {
-                    room: Room::new(&known.bounds),
-                    left: 1,
-                    got: Vec::new(),
-                    done,
-                },
-            };
-            // A full queue is a sign of trouble too, and the answer stays away.
-            let _ = known.requests.try_send(request);
+            if known.bounds.are_kept(asked_at.elapsed(), &got) {
+                known.up.send_replace(true);
+                break;
+            }
+            drop(known);
+            tokio::time::sleep(Duration::from_millis(PROBE_PAUSE_MS)).await;
         }
-        match timeout(Duration::from_millis(PROBE_MS_MAX), answer).await {
-            Ok(Ok(_)) => match inner.upgrade() {
-                Some(known) => known.up.send_replace(true),
-                None => return Ok(()),
-            },
-            Ok(Err(_)) | Err(_) => return Err(io::ErrorKind::TimedOut.into()),
-        };
     }
+}
+
+/// `None` where nobody can ask any more.
+fn ask_for_life(inner: &Weak<Inner>) -> Option<oneshot::Receiver<Answer>> {
+    let known = inner.upgrade()?;
+    let (done, answer) = oneshot::channel();
+    let request = Request {
+        packed: redis::cmd("PING").get_packed_command(),
+        waiting: Waiting {
+            room: Room::new(&known.bounds),
+            left: 1,
+            got: Vec::new(),
+            done,
+        },
+    };
+    // A full queue is a sign of trouble too, and the answer stays away.
+    let _ = known.requests.try_send(request);
+    Some(answer)
 }

@@ -1,36 +1,47 @@
 //! Redis: commands in, one value or error for each out.
 //!
-//! All callers share one multiplexed connection, on which replies come in the order of the commands. What is sent is
+//! All callers share one multiplexed connection (in a cluster, one to each primary), on which replies come in the order of the commands. What is sent is
 //! what was classified, argument by argument, byte for byte.
 
 mod blocking;
+mod cluster;
 mod command;
 mod dial;
 mod line;
+mod lines;
 pub mod link;
 mod replies;
+mod sentinel;
+mod settings;
+mod slots;
 
+#[cfg(test)]
+mod many_server_tests;
+#[cfg(test)]
+mod reach_server_tests;
 #[cfg(test)]
 mod server_tests;
 
 use std::sync::Arc;
 
-use redis::{Cmd, Pipeline, Value};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use redis::Value;
 
-pub use blocking::BLOCKING_CONNECTIONS_MAX;
 pub use command::{BLOCK_MS_MAX, PIPELINE_COMMANDS_MAX};
-pub use link::{ConnectError, RedisSettings};
+pub use settings::{
+    BlockingSettings, ConnectError, RedisSettings, SentinelLogin, addresses, driver,
+};
 
 use crate::execute::Error;
+use crate::execute::pool::{Slot, Turns};
 use crate::limit::Ticket;
 use crate::operation::{Payload, Store};
 use crate::wire::redis_json;
 use blocking::Blocking;
 use command::Kind;
-use dial::Dial;
-use line::{Bounds, Got, Line};
+use line::{Bounds, Got};
+use lines::{Lines, Words};
 use link::Away;
+use settings::Places;
 
 /// How much longer than its own wait a blocking command may take.
 const BLOCK_GRACE_MS: u64 = 1_000;
@@ -75,7 +86,13 @@ pub struct Gauges {
     /// Whether the shared connection is up.
     pub up: bool,
     pub requests_in_flight: usize,
+    /// Requests that wait until others have their replies.
+    pub requests_waiting: usize,
+    /// How many had to, since the start, and how long altogether, in microseconds.
+    pub waits_total: u64,
+    pub waited_us_total: u64,
     pub blocking_in_use: usize,
+    pub blocking_max: usize,
 }
 
 /// The Redis executor. Cheap to clone.
@@ -83,9 +100,10 @@ pub struct Gauges {
 pub struct RedisStore(Arc<Inner>);
 
 struct Inner {
-    line: Line,
+    lines: Lines,
     blocking: Blocking,
-    in_flight: Semaphore,
+    /// As many as may wait for a reply; as many again may wait for that.
+    in_flight: Arc<Turns>,
     in_flight_max: usize,
     command_timeout_ms: u64,
 }
@@ -93,7 +111,7 @@ struct Inner {
 impl std::fmt::Debug for RedisStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RedisStore")
-            .field("up", &self.0.line.is_up())
+            .field("up", &self.0.lines.is_up())
             .finish_non_exhaustive()
     }
 }
@@ -106,35 +124,36 @@ impl RedisStore {
     }
 
     fn bounded(settings: &RedisSettings, bounds: Bounds) -> Result<Self, ConnectError> {
-        let dial = Dial::new(settings)?;
+        let places = Places::read(settings)?;
         Ok(Self(Arc::new(Inner {
-            line: Line::open(dial.clone(), bounds.clone()),
-            blocking: Blocking::new(dial, bounds),
-            in_flight: Semaphore::new(settings.in_flight_max),
+            lines: Lines::open(settings, &places, bounds.clone())?,
+            blocking: Blocking::new(settings.blocking, bounds),
+            in_flight: Turns::new(
+                settings.in_flight_max,
+                settings.in_flight_max,
+                settings.command_timeout_ms,
+            ),
             in_flight_max: settings.in_flight_max,
             command_timeout_ms: settings.command_timeout_ms,
         })))
     }
 
     pub fn gauges(&self) -> Gauges {
-        let free = self.0.in_flight.available_permits();
+        let waiting = self.0.in_flight.lines();
         Gauges {
-            up: self.0.line.is_up(),
-            requests_in_flight: self.0.in_flight_max.saturating_sub(free),
+            up: self.0.lines.is_up(),
+            requests_in_flight: self.0.in_flight_max.saturating_sub(waiting.free),
+            requests_waiting: waiting.waiting,
+            waits_total: waiting.waits_total,
+            waited_us_total: waiting.waited_us_total,
             blocking_in_use: self.0.blocking.in_use(),
+            blocking_max: self.0.blocking.max(),
         }
     }
 
     /// Asks the server whether it serves. May be cancelled.
     pub async fn ping(&self) -> Result<(), Error> {
-        let timeout_ms = self.0.command_timeout_ms;
-        let ping = redis::cmd("PING").get_packed_command();
-        let answer = self.0.line.send(ping, 1, timeout_ms).await;
-        let (got, _) = answer.map_err(|away| not_answered(&away, timeout_ms))?;
-        if let Some(Got::Value(Value::ServerError(error))) = got.first() {
-            return Err(unavailable(redis_json::error_text(error)));
-        }
-        Ok(())
+        self.0.lines.ping(self.0.command_timeout_ms).await
     }
 
     /// Runs the ticket's commands and returns a reply for each, in their order.
@@ -156,44 +175,52 @@ impl RedisStore {
         }
         let limit_ms = self.0.command_timeout_ms;
         let timeout_ms = timeout_ms.map_or(limit_ms, |asked| asked.clamp(1, limit_ms));
-        let _slot = self.slot()?;
+        let key_id = &ticket.permit().caller().key_id;
         match (commands.as_slice(), *atomic) {
             ([], _) => Ok(Vec::new()),
-            ([command], false) => Ok(vec![self.single(command, timeout_ms).await?]),
-            (commands, false) => self.pipeline(commands, timeout_ms).await,
-            (commands, true) => self.transaction(commands, timeout_ms).await,
+            ([command], false) => Ok(vec![self.single(key_id, command, timeout_ms).await?]),
+            (commands, false) => {
+                let _slot = self.slot(key_id).await?;
+                self.pipeline(commands, timeout_ms).await
+            }
+            (commands, true) => {
+                let _slot = self.slot(key_id).await?;
+                self.transaction(commands, timeout_ms).await
+            }
         }
     }
 
-    fn slot(&self) -> Result<SemaphorePermit<'_>, Error> {
-        self.0
-            .in_flight
-            .try_acquire()
-            .map_err(|_| Error::PoolExhausted {
-                store: Store::Redis,
-                waited_ms: 0,
-            })
+    /// A place among the requests that are under way, in the key's turn.
+    async fn slot(&self, key_id: &str) -> Result<Slot, Error> {
+        let slot = self.0.in_flight.take(key_id).await;
+        slot.map_err(|exhausted| Error::PoolExhausted {
+            store: Store::Redis,
+            waited_ms: exhausted.waited_ms,
+        })
     }
 
-    async fn single(&self, words: &[Vec<u8>], timeout_ms: u64) -> Result<RedisReply, Error> {
-        let command = encode(words);
-        let reply = match command::kind(words)? {
+    async fn single(
+        &self,
+        key_id: &str,
+        words: &Words,
+        timeout_ms: u64,
+    ) -> Result<RedisReply, Error> {
+        let (got, _parts) = match command::kind(words)? {
             Kind::Plain => {
-                let packed = command.get_packed_command();
-                self.0.line.send(packed, 1, timeout_ms).await
+                let _slot = self.slot(key_id).await?;
+                let commands = std::slice::from_ref(words);
+                self.0.lines.each(commands, timeout_ms).await?
             }
             Kind::Blocking { wait_ms } => {
-                let timeout_ms = wait_ms + BLOCK_GRACE_MS;
-                let Some(reply) = self.0.blocking.command(&command, timeout_ms).await else {
-                    return Err(Error::PoolExhausted {
-                        store: Store::Redis,
-                        waited_ms: 0,
-                    });
+                let exhausted = Error::PoolExhausted {
+                    store: Store::Redis,
+                    waited_ms: 0,
                 };
-                reply
+                let place = self.0.blocking.place(key_id).ok_or(exhausted)?;
+                let timeout_ms = wait_ms + BLOCK_GRACE_MS;
+                self.0.lines.waiting(&place, words, timeout_ms).await?
             }
         };
-        let (got, _part) = reply.map_err(|away| not_answered(&away, timeout_ms))?;
         serving(got.first())?;
         match got.into_iter().next() {
             Some(Got::Value(value)) => Ok(RedisReply::of(value)),
@@ -203,21 +230,17 @@ impl RedisStore {
 
     async fn pipeline(
         &self,
-        commands: &[Vec<Vec<u8>>],
+        commands: &[Words],
         timeout_ms: u64,
     ) -> Result<Vec<RedisReply>, Error> {
-        let mut pipeline = Pipeline::with_capacity(commands.len());
         for words in commands {
             if let Kind::Blocking { .. } = command::kind(words)? {
                 return Err(Error::Invalid(
                     "a command that waits cannot stand in a pipeline: send it alone".into(),
                 ));
             }
-            pipeline.add_command(encode(words));
         }
-        let packed = pipeline.get_packed_pipeline();
-        let answer = self.0.line.send(packed, commands.len(), timeout_ms).await;
-        let (got, _part) = answer.map_err(|away| not_answered(&away, timeout_ms))?;
+        let (got, _parts) = self.0.lines.each(commands, timeout_ms).await?;
         serving(got.first())?;
         Ok(got.into_iter().map(RedisReply::of_got).collect())
     }
@@ -226,20 +249,14 @@ impl RedisStore {
     /// others stand, as Redis has it. Commands that wait do not wait here.
     async fn transaction(
         &self,
-        commands: &[Vec<Vec<u8>>],
+        commands: &[Words],
         timeout_ms: u64,
     ) -> Result<Vec<RedisReply>, Error> {
-        let mut pipeline = Pipeline::with_capacity(commands.len());
-        pipeline.atomic();
         for words in commands {
             command::queueable(words)?;
-            pipeline.add_command(encode(words));
         }
-        let packed = pipeline.get_packed_pipeline();
         // A reply to `MULTI`, one to each command that says it is queued, and one to `EXEC` with all results.
-        let count = commands.len() + 2;
-        let answer = self.0.line.send(packed, count, timeout_ms).await;
-        let (mut got, _part) = answer.map_err(|away| not_answered(&away, timeout_ms))?;
+        let (mut got, _parts) = self.0.lines.atomic(commands, timeout_ms).await?;
         serving(got.first())?;
         match got.pop() {
             Some(Got::Value(Value::Array(values))) => {
@@ -250,15 +267,6 @@ impl RedisStore {
             Some(Got::Value(_)) | None => Err(refused("the transaction was aborted".into())),
         }
     }
-}
-
-/// The caller's words, byte for byte.
-fn encode(words: &[Vec<u8>]) -> Cmd {
-    let mut command = Cmd::new();
-    for word in words {
-        command.arg(word.as_slice());
-    }
-    command
 }
 
 /// A server that is loading its data, or has lost its primary, is away for every caller.
@@ -278,6 +286,30 @@ fn unavailable(cause: String) -> Error {
     }
 }
 
+/// Nothing was sent.
+fn unreached(cause: String) -> Error {
+    Error::Unreached {
+        store: Store::Redis,
+        cause,
+    }
+}
+
+/// A command that was not sent says nothing of the request's others, which another node may have run.
+fn in_part(error: Error, begun: bool) -> Error {
+    match error {
+        Error::Unreached { cause, .. } if begun => unavailable(cause),
+        error @ (Error::Parameter { .. }
+        | Error::Server { .. }
+        | Error::Unavailable { .. }
+        | Error::Unreached { .. }
+        | Error::PoolExhausted { .. }
+        | Error::Timeout { .. }
+        | Error::Sink(_)
+        | Error::Transaction(_)
+        | Error::Invalid(_)) => error,
+    }
+}
+
 fn refused(message: String) -> Error {
     Error::Server {
         store: Store::Redis,
@@ -290,7 +322,8 @@ fn refused(message: String) -> Error {
 
 fn not_answered(away: &Away, timeout_ms: u64) -> Error {
     match away {
-        Away::NotConnected | Away::Lost(_) => unavailable(away.to_string()),
+        Away::NotConnected => unreached(away.to_string()),
+        Away::Lost(_) => unavailable(away.to_string()),
         Away::Slow => Error::Timeout {
             store: Store::Redis,
             timeout_ms,

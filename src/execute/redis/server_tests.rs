@@ -6,20 +6,24 @@ use super::*;
 use crate::error::{Code, PublicError as _};
 use crate::execute::private_servers::{RedisServer, ticket};
 
-fn words(text: &str) -> Vec<Vec<u8>> {
+pub(super) fn words(text: &str) -> Vec<Vec<u8>> {
     text.split(' ')
         .map(|word| word.as_bytes().to_vec())
         .collect()
 }
 
-fn commands(texts: &[&str], atomic: bool) -> Payload {
+pub(super) fn commands(texts: &[&str], atomic: bool) -> Payload {
     Payload::Redis {
         commands: texts.iter().map(|text| words(text)).collect(),
         atomic,
     }
 }
 
-async fn run(store: &RedisStore, texts: &[&str], atomic: bool) -> Result<Vec<String>, Error> {
+pub(super) async fn run(
+    store: &RedisStore,
+    texts: &[&str],
+    atomic: bool,
+) -> Result<Vec<String>, Error> {
     let ticket = ticket("k1", Store::Redis, commands(texts, atomic), Vec::new());
     let replies = store.execute(ticket, None).await?;
     Ok(replies.iter().map(json).collect())
@@ -32,7 +36,7 @@ async fn connected(settings: &RedisSettings) -> RedisStore {
     store
 }
 
-async fn until_up(store: &RedisStore) {
+pub(super) async fn until_up(store: &RedisStore) {
     let start = Instant::now();
     while store.ping().await.is_err() {
         assert!(start.elapsed() < Duration::from_secs(60), "no connection");
@@ -41,14 +45,14 @@ async fn until_up(store: &RedisStore) {
     }
 }
 
-async fn one(store: &RedisStore, text: &str) -> String {
+pub(super) async fn one(store: &RedisStore, text: &str) -> String {
     match run(store, &[text], false).await {
         Ok(replies) => replies[0].clone(),
         Err(error) => panic!("{text}: {error}"),
     }
 }
 
-fn json(reply: &RedisReply) -> String {
+pub(super) fn json(reply: &RedisReply) -> String {
     match reply {
         RedisReply::Value(value) => {
             let mut out = Vec::new();
@@ -59,7 +63,7 @@ fn json(reply: &RedisReply) -> String {
     }
 }
 
-async fn code(store: &RedisStore, texts: &[&str], atomic: bool) -> Code {
+pub(super) async fn code(store: &RedisStore, texts: &[&str], atomic: bool) -> Code {
     run(store, texts, atomic).await.unwrap_err().problem().code
 }
 
@@ -156,13 +160,14 @@ async fn a_waiting_command_holds_up_nobody() {
     let server = RedisServer::start();
     let store = connected(&server.settings()).await;
     one(&store, "PING").await;
-    let waiting: Vec<_> = (0..BLOCKING_CONNECTIONS_MAX)
+    let max = server.settings().blocking.max;
+    let waiting: Vec<_> = (0..max)
         .map(|_| {
             let store = store.clone();
             tokio::spawn(async move { run(&store, &["BLPOP queue:q 5"], false).await })
         })
         .collect();
-    while store.gauges().blocking_in_use < BLOCKING_CONNECTIONS_MAX {
+    while store.gauges().blocking_in_use < max {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let start = Instant::now();
@@ -172,7 +177,7 @@ async fn a_waiting_command_holds_up_nobody() {
         code(&store, &["BLPOP queue:q 5"], false).await,
         Code::PoolExhausted
     );
-    for number in 0..BLOCKING_CONNECTIONS_MAX {
+    for number in 0..max {
         one(&store, &format!("RPUSH queue:q {number}")).await;
     }
     for waiter in waiting {
@@ -181,6 +186,86 @@ async fn a_waiting_command_holds_up_nobody() {
     }
     assert_eq!(one(&store, "BLPOP queue:q 0.01").await, "null");
     assert_eq!(store.gauges().blocking_in_use, 0);
+}
+
+/// One key does not take all the connections that wait, and what is abandoned is free again.
+#[tokio::test]
+async fn a_key_has_its_part_of_the_waiting_connections() {
+    let server = RedisServer::start();
+    let mut settings = server.settings();
+    settings.blocking = BlockingSettings {
+        max: 3,
+        per_key_max: 2,
+    };
+    let store = connected(&settings).await;
+    let wait = |key_id: &'static str| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            let payload = commands(&["BLPOP queue:q 20"], false);
+            let ticket = ticket(key_id, Store::Redis, payload, Vec::new());
+            store.execute(ticket, None).await
+        })
+    };
+    let taken = async |count| {
+        while store.gauges().blocking_in_use != count {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let many = [wait("many"), wait("many")];
+    taken(2).await;
+    let refused = wait("many").await.unwrap();
+    assert!(
+        matches!(refused, Err(Error::PoolExhausted { .. })),
+        "{refused:?}"
+    );
+    let single = wait("single");
+    taken(3).await;
+    let refused = wait("another").await.unwrap();
+    assert!(
+        matches!(refused, Err(Error::PoolExhausted { .. })),
+        "{refused:?}"
+    );
+    for waiter in many {
+        waiter.abort();
+    }
+    taken(1).await;
+    let again = wait("many");
+    taken(2).await;
+    one(&store, "RPUSH queue:q a b").await;
+    for waiter in [single, again] {
+        assert!(waiter.await.unwrap().is_ok());
+    }
+    taken(0).await;
+}
+
+/// Commands of callers who leave at any moment, whole or in the middle: everybody else's replies are their own.
+#[tokio::test]
+async fn who_leaves_takes_nobody_elses_reply() {
+    let server = RedisServer::start();
+    let store = connected(&server.settings()).await;
+    for number in 0..200_u64 {
+        let value = format!("SET cache:{number} {number}");
+        one(&store, &value).await;
+        let get = format!("GET cache:{number}");
+        let leaving = [&*value, "LPUSH cache:0 x", &*get];
+        let leaves = run(&store, &leaving, number % 2 == 0);
+        let patience = Duration::from_micros(number * 5 % 400);
+        let _ = tokio::time::timeout(patience, leaves).await;
+        assert_eq!(one(&store, &get).await, format!("\"{number}\""));
+    }
+    // A script that changes the connection's database changes that of no other command.
+    let script = Payload::Redis {
+        commands: vec![vec![
+            b"EVAL".to_vec(),
+            b"redis.call('SELECT', 1); return redis.call('SET', KEYS[1], 'astray')".to_vec(),
+            b"1".to_vec(),
+            b"cache:1".to_vec(),
+        ]],
+        atomic: false,
+    };
+    let ticket = ticket("k1", Store::Redis, script, Vec::new());
+    store.execute(ticket, None).await.unwrap();
+    assert_eq!(one(&store, "GET cache:1").await, "\"1\"");
 }
 
 #[tokio::test]
@@ -268,17 +353,13 @@ async fn too_many_at_once_are_refused() {
     let server = RedisServer::start();
     let mut settings = server.settings();
     settings.in_flight_max = 1;
+    settings.command_timeout_ms = 200;
     let store = connected(&settings).await;
-    one(&store, "PING").await;
-    let waiting = {
-        let store = store.clone();
-        tokio::spawn(async move { run(&store, &["BLPOP queue:q 0.5"], false).await })
-    };
-    while store.gauges().requests_in_flight == 0 {
-        tokio::task::yield_now().await;
-    }
+    let slot = store.0.in_flight.try_take().unwrap();
     assert_eq!(code(&store, &["PING"], false).await, Code::PoolExhausted);
-    waiting.await.unwrap().unwrap();
+    // What waits in Redis, on a connection of its own, is not counted.
+    assert_eq!(one(&store, "BLPOP queue:q 0.01").await, "null");
+    drop(slot);
     one(&store, "PING").await;
 }
 

@@ -41,7 +41,11 @@ pub(in crate::execute) async fn batch<S: Transactional>(
         store: S::STORE,
         timeout_ms,
     };
-    let opening = tokio::time::timeout_at(deadline.into(), store.open(options, None));
+    let key_id = batch
+        .tickets
+        .first()
+        .map_or("", |ticket| &ticket.permit().caller().key_id);
+    let opening = tokio::time::timeout_at(deadline.into(), store.open(key_id, options, None));
     let mut transaction = opening.await.map_err(|_| late())??;
     let mut summaries = Vec::with_capacity(batch.tickets.len());
     let parts = batch.tickets.iter().zip(&batch.requests).zip(batch.audits);

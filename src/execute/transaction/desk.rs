@@ -141,7 +141,7 @@ impl<T: Transaction> Desk<T> {
             cause: format!("no random bytes for a name: {error}"),
         })?;
         let (mut held, limits) = self.reserve(id, key_id, &options)?;
-        let transaction = store.open(options, Some(limits)).await?;
+        let transaction = store.open(key_id, options, Some(limits)).await?;
         held.transaction = Some(transaction);
         held.keep();
         Ok(Begun {

@@ -9,7 +9,7 @@ mod desk;
 mod fault;
 mod registry;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Error;
 use super::request::{AuditRow, SqlRequest};
@@ -59,9 +59,11 @@ pub(super) trait Transactional {
 
     const STORE: Store;
 
-    /// Takes a connection and begins. `limits` bounds a transaction that stays open between requests.
+    /// Takes a connection, in the turn of the key `key_id`, and begins. `limits` bounds a transaction that stays
+    /// open between requests.
     fn open(
         &self,
+        key_id: &str,
         options: Options,
         limits: Option<Limits>,
     ) -> impl Future<Output = Result<Self::Transaction, Error>> + Send;
@@ -97,6 +99,22 @@ impl Limits {
             lifetime_ms: settings.lifetime_ms.max(1),
         }
     }
+}
+
+/// Awaits a step of the sidecar's own, named as the server knows it, for as long as one may take.
+pub(super) async fn in_time<T>(
+    store: Store,
+    name: &str,
+    step: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let patience = Duration::from_millis(CONTROL_TIMEOUT_MS);
+    let ended = tokio::time::timeout(patience, step).await;
+    ended.unwrap_or_else(|_| {
+        Err(Error::Unavailable {
+            store,
+            cause: format!("no answer to {name}"),
+        })
+    })
 }
 
 /// What a caller is told when its transaction has begun.

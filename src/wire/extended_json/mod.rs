@@ -11,7 +11,7 @@ mod print;
 mod wrapper;
 
 pub use parse::parse_extended_json;
-pub use print::{Form, print_extended_json};
+pub use print::{Form, print_extended_json, write_extended_json};
 
 use crate::error::{Code, Problem, PublicError};
 

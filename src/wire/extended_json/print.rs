@@ -1,11 +1,10 @@
 //! BSON bytes to Extended JSON text.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bson::DateTime;
 use bson::raw::{RawArray, RawBsonRef, RawDocument, RawDocumentBuf};
 
 use super::{DEPTH_MAX, Error};
+use crate::wire::json;
 
 /// Which of the two forms of Extended JSON is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,40 +17,43 @@ pub enum Form {
 
 /// The Extended JSON of one BSON document.
 pub fn print_extended_json(document: &[u8], form: Form) -> Result<String, Error> {
+    let mut out = Vec::new();
+    write_extended_json(&mut out, document, form)?;
+    String::from_utf8(out).map_err(malformed)
+}
+
+/// Appends the Extended JSON of one BSON document, straight from its bytes: no value is built in between. What an
+/// error leaves behind is no JSON.
+pub fn write_extended_json(out: &mut Vec<u8>, document: &[u8], form: Form) -> Result<(), Error> {
     let document = RawDocument::from_bytes(document).map_err(malformed)?;
-    let mut printer = Printer {
-        form,
-        text: String::new(),
-    };
-    printer.document(document, 1)?;
-    Ok(printer.text)
+    Printer { form, out }.document(document, 1)
 }
 
 fn malformed(error: impl std::fmt::Display) -> Error {
     Error::Bson(error.to_string())
 }
 
-struct Printer {
+struct Printer<'o> {
     form: Form,
-    text: String,
+    out: &'o mut Vec<u8>,
 }
 
-impl Printer {
+impl Printer<'_> {
     fn document(&mut self, document: &RawDocument, depth: usize) -> Result<(), Error> {
         if depth > DEPTH_MAX {
             return Err(Error::Depth);
         }
-        self.text.push('{');
+        self.out.push(b'{');
         for (index, field) in document.iter().enumerate() {
             let (key, value) = field.map_err(malformed)?;
             if index > 0 {
-                self.text.push(',');
+                self.out.push(b',');
             }
             self.string(key.as_str());
-            self.text.push(':');
+            self.out.push(b':');
             self.value(value, depth)?;
         }
-        self.text.push('}');
+        self.out.push(b'}');
         Ok(())
     }
 
@@ -59,14 +61,14 @@ impl Printer {
         if depth > DEPTH_MAX {
             return Err(Error::Depth);
         }
-        self.text.push('[');
+        self.out.push(b'[');
         for (index, value) in array.into_iter().enumerate() {
             if index > 0 {
-                self.text.push(',');
+                self.out.push(b',');
             }
             self.value(value.map_err(malformed)?, depth)?;
         }
-        self.text.push(']');
+        self.out.push(b']');
         Ok(())
     }
 
@@ -74,8 +76,8 @@ impl Printer {
         match value {
             RawBsonRef::Document(document) => self.document(document, depth + 1)?,
             RawBsonRef::Array(array) => self.array(array, depth + 1)?,
-            RawBsonRef::Null => self.text.push_str("null"),
-            RawBsonRef::Boolean(value) => self.text.push_str(if value { "true" } else { "false" }),
+            RawBsonRef::Null => self.push("null"),
+            RawBsonRef::Boolean(value) => self.push(if value { "true" } else { "false" }),
             RawBsonRef::String(text) => self.string(text),
             RawBsonRef::Int32(number) => self.integer("$numberInt", number.into()),
             RawBsonRef::Int64(number) => self.integer("$numberLong", number),
@@ -85,55 +87,57 @@ impl Printer {
             RawBsonRef::DateTime(time) => self.date(time),
             RawBsonRef::Symbol(text) => self.wrap("$symbol", text),
             RawBsonRef::Binary(binary) => {
-                self.text.push_str("{\"$binary\":{\"base64\":");
-                self.string(&STANDARD.encode(binary.bytes));
+                self.push("{\"$binary\":{\"base64\":");
+                json::base64(self.out, binary.bytes);
                 let subtype: u8 = binary.subtype.into();
-                self.text
-                    .push_str(&format!(",\"subType\":\"{subtype:02x}\"}}}}"));
+                self.push(&format!(",\"subType\":\"{subtype:02x}\"}}}}"));
             }
             RawBsonRef::RegularExpression(regex) => {
-                self.text.push_str("{\"$regularExpression\":{\"pattern\":");
+                self.push("{\"$regularExpression\":{\"pattern\":");
                 self.string(regex.pattern.as_str());
-                self.text.push_str(",\"options\":");
+                self.push(",\"options\":");
                 self.string(regex.options.as_str());
-                self.text.push_str("}}");
+                self.push("}}");
             }
-            RawBsonRef::Timestamp(stamp) => self.text.push_str(&format!(
+            RawBsonRef::Timestamp(stamp) => self.push(&format!(
                 "{{\"$timestamp\":{{\"t\":{},\"i\":{}}}}}",
                 stamp.time, stamp.increment
             )),
             RawBsonRef::JavaScriptCode(code) => self.wrap("$code", code),
             RawBsonRef::JavaScriptCodeWithScope(code) => {
-                self.text.push_str("{\"$code\":");
+                self.push("{\"$code\":");
                 self.string(code.code);
-                self.text.push_str(",\"$scope\":");
+                self.push(",\"$scope\":");
                 self.document(code.scope, depth + 1)?;
-                self.text.push('}');
+                self.out.push(b'}');
             }
             RawBsonRef::DbPointer(_) => self.db_pointer(value)?,
-            RawBsonRef::Undefined => self.text.push_str("{\"$undefined\":true}"),
-            RawBsonRef::MinKey => self.text.push_str("{\"$minKey\":1}"),
-            RawBsonRef::MaxKey => self.text.push_str("{\"$maxKey\":1}"),
+            RawBsonRef::Undefined => self.push("{\"$undefined\":true}"),
+            RawBsonRef::MinKey => self.push("{\"$minKey\":1}"),
+            RawBsonRef::MaxKey => self.push("{\"$maxKey\":1}"),
         }
         Ok(())
     }
 
+    fn push(&mut self, text: &str) {
+        self.out.extend_from_slice(text.as_bytes());
+    }
+
     fn string(&mut self, text: &str) {
-        self.text
-            .push_str(&serde_json::Value::from(text).to_string());
+        json::string(self.out, text);
     }
 
     fn wrap(&mut self, wrapper: &str, text: &str) {
-        self.text.push_str("{\"");
-        self.text.push_str(wrapper);
-        self.text.push_str("\":");
+        self.push("{\"");
+        self.push(wrapper);
+        self.push("\":");
         self.string(text);
-        self.text.push('}');
+        self.out.push(b'}');
     }
 
     fn integer(&mut self, wrapper: &str, number: i64) {
         match self.form {
-            Form::Relaxed => self.text.push_str(&number.to_string()),
+            Form::Relaxed => self.push(&number.to_string()),
             Form::Canonical => self.wrap(wrapper, &number.to_string()),
         }
     }
@@ -153,7 +157,7 @@ impl Printer {
             format!("{number:?}")
         };
         match self.form {
-            Form::Relaxed if number.is_finite() => self.text.push_str(&text),
+            Form::Relaxed if number.is_finite() => self.push(&text),
             Form::Relaxed | Form::Canonical => self.wrap("$numberDouble", &text),
         }
     }
@@ -174,9 +178,9 @@ impl Printer {
                 self.wrap("$date", &text);
             }
             Ok(_) | Err(_) => {
-                self.text.push_str("{\"$date\":");
+                self.push("{\"$date\":");
                 self.wrap("$numberLong", &millis.to_string());
-                self.text.push('}');
+                self.out.push(b'}');
             }
         }
     }
@@ -197,11 +201,11 @@ impl Printer {
             .ok_or_else(wrong)?;
         let text = text.strip_suffix(&[0]).ok_or_else(wrong)?;
         let id = <[u8; ID_BYTES]>::try_from(id).map_err(|_| wrong())?;
-        self.text.push_str("{\"$dbPointer\":{\"$ref\":");
+        self.push("{\"$dbPointer\":{\"$ref\":");
         self.string(&String::from_utf8_lossy(text));
-        self.text.push_str(",\"$id\":");
+        self.push(",\"$id\":");
         self.wrap("$oid", &bson::oid::ObjectId::from_bytes(id).to_hex());
-        self.text.push_str("}}");
+        self.push("}}");
         Ok(())
     }
 }

@@ -64,7 +64,63 @@ pub fn all() -> Vec<Attack> {
     all.extend(ordering());
     all.extend(writing());
     all.extend(parameters());
+    all.extend(computed());
     all
+}
+
+/// What is computed from hidden columns, copied from them, or set when they change.
+fn computed() -> Vec<Attack> {
+    vec![
+        runs("SELECT * FROM pay ORDER BY id"),
+        runs("SELECT id, tax, twice, is_high FROM pay ORDER BY id"),
+        attack("SELECT id, code FROM pay ORDER BY id"),
+        attack("SELECT id, copied FROM pay ORDER BY id"),
+        runs("SELECT id FROM pay WHERE tax > 210 ORDER BY id"),
+        attack("SELECT id FROM pay WHERE code LIKE 'A%' ORDER BY id"),
+        runs("SELECT id FROM pay ORDER BY twice DESC, id"),
+        moot("SELECT id FROM pay WHERE tax BETWEEN 0 AND 1000"),
+        attack("SELECT id FROM pay FORCE INDEX (by_tax) WHERE tax > 0"),
+        runs("SELECT SUM(twice), MAX(is_high) FROM pay"),
+        runs("SELECT a.id, b.id FROM pay a JOIN notes b ON a.tax = b.n ORDER BY 1, 2"),
+        moot("SELECT DEFAULT(copied) FROM pay LIMIT 1"),
+        moot("SELECT DEFAULT(gross), DEFAULT(note) FROM pay LIMIT 1"),
+        // Whether the new value is the old one.
+        runs("UPDATE pay SET gross = 107 WHERE id = 7"),
+        runs("UPDATE pay SET gross = 107"),
+        runs("UPDATE pay p SET p.gross = 93 WHERE p.id = 7"),
+        moot("UPDATE pay SET gross = 107, note = 'x' WHERE id = 7 ORDER BY id LIMIT 1"),
+        moot("UPDATE pay SET gross = 107, at = '2021-01-01' WHERE id = 7"),
+        moot("UPDATE pay SET note = 'n7' WHERE id > 5"),
+        moot("UPDATE pay SET pin = 'a7' WHERE id = 7"),
+        attack("UPDATE pay SET note = 'x' WHERE tax > 210"),
+        attack("UPDATE pay SET note = code WHERE id = 7"),
+        attack("UPDATE pay SET note = is_high"),
+        moot("UPDATE pay SET copied = DEFAULT WHERE id = 7"),
+        attack("DELETE FROM pay WHERE is_high = 1"),
+        attack("DELETE FROM pay WHERE id = 7 RETURNING code"),
+        runs("DELETE FROM pay WHERE id = 7 RETURNING id, tax, twice"),
+        attack(
+            "REPLACE INTO pay (id, note, gross, pin, copied, is_high, at) VALUES (7, 'n7', 107, 'a7', 'a7?', 1, '2020-01-01')",
+        ),
+        attack(
+            "INSERT INTO pay (id, note, gross) VALUES (7, 'n7', 107) ON DUPLICATE KEY UPDATE gross = 107",
+        ),
+        attack(
+            "INSERT INTO pay (id, note, gross) VALUES (7, 'n7', 107) ON DUPLICATE KEY UPDATE note = tax",
+        ),
+        moot(
+            "INSERT INTO pay (id, note) VALUES (7, 'n7') ON DUPLICATE KEY UPDATE note = VALUES(pin)",
+        ),
+        runs(
+            "INSERT INTO notes (id, person, body, n) SELECT id + 5000, id, 'x', COALESCE(twice, 0) FROM pay",
+        ),
+        // Whether a check or an expression takes the value.
+        attack("UPDATE pay SET bonus = 97 WHERE id = 7"),
+        attack("INSERT INTO pay (id, note) VALUES (7, 'x') ON DUPLICATE KEY UPDATE bonus = 97"),
+        moot("UPDATE pay SET bonus = 97, gross = 98 WHERE id = 7"),
+        moot("UPDATE pay SET gross = 98 WHERE id = 7"),
+        moot("UPDATE pay SET note = 'x' WHERE row_start > '2020-01-01'"),
+    ]
 }
 
 /// Reading what is hidden, or choosing by it.
@@ -99,6 +155,22 @@ fn reading() -> Vec<Attack> {
         runs("SELECT id, RANK() OVER (ORDER BY age) FROM people ORDER BY id"),
         runs("SELECT id, LAG(id) OVER (ORDER BY phone, id) FROM people ORDER BY id"),
         runs("SELECT id, FIRST_VALUE(id) OVER (ORDER BY birth DESC, id) FROM people ORDER BY id"),
+        runs("SELECT id FROM people WHERE (age, id) > (50, 0) ORDER BY id"),
+        runs("SELECT id FROM people WHERE (age, id) IN ((27, 1), (23, 7)) ORDER BY id"),
+        runs("SELECT id FROM people WHERE ROW(phone, age) = ROW('+47-991-4321', 99) ORDER BY id"),
+        runs("SELECT id, JSON_OBJECT('a', age, 'p', phone) FROM people ORDER BY id"),
+        runs(
+            "SELECT id, REGEXP_REPLACE(phone, '[0-9]', '#'), REGEXP_SUBSTR(phone, '^.[0-9]') FROM people ORDER BY id",
+        ),
+        runs("SELECT age, COUNT(*) FROM people GROUP BY age WITH ROLLUP"),
+        runs("SELECT id FROM people ORDER BY id LIMIT 100 OFFSET 15"),
+        runs(
+            "SELECT p.id FROM people p NATURAL JOIN (SELECT 27 AS age UNION SELECT 99) v ORDER BY p.id",
+        ),
+        runs("SELECT id FROM notes WHERE n <= (SELECT COUNT(*) FROM people) ORDER BY id"),
+        runs(
+            "SELECT id FROM people WHERE NULLIF(age, 99) IS NULL OR COALESCE(age, 0) = 27 ORDER BY id",
+        ),
         runs("SELECT id FROM people ORDER BY age, id"),
         runs("SELECT id FROM people ORDER BY age DESC LIMIT 3"),
         runs("SELECT id FROM people ORDER BY FIELD(age, 23, 27, 31), id"),

@@ -8,7 +8,7 @@ use bulkhead::decide::rules::{Attribute, Comparison, Condition, Constant, Mask, 
 pub const SALT: &str = "pepper'\\ and salt";
 
 /// Tables that have rules, and one that has none.
-pub const TABLES: [&str; 5] = ["people", "tickets", "staff", "parts", "notes"];
+pub const TABLES: [&str; 6] = ["people", "tickets", "staff", "parts", "pay", "notes"];
 
 fn masks(columns: &[(&str, Mask)]) -> BTreeMap<Box<str>, Mask> {
     columns
@@ -22,7 +22,8 @@ fn names(columns: &[&str]) -> std::collections::BTreeSet<Box<str>> {
 }
 
 /// `people` has a row filter and hidden columns, `tickets` a filter that no index serves, so that the server sooner
-/// looks at what the caller asks; `staff` and `parts` hidden columns alone.
+/// looks at what the caller asks; `staff`, `parts` and `pay` hidden columns alone, of which other columns of `pay` are
+/// made.
 pub fn rules() -> HashMap<&'static str, Arc<TableRules>> {
     let own = Condition::Compare {
         column: "owner".into(),
@@ -60,7 +61,13 @@ pub fn rules() -> HashMap<&'static str, Arc<TableRules>> {
         masked: masks(&[("year", Mask::Null)]),
         ..TableRules::default()
     };
+    let pay = TableRules {
+        denied: names(&["pin"]),
+        masked: masks(&[("gross", Mask::Null)]),
+        ..TableRules::default()
+    };
     HashMap::from([
+        ("pay", Arc::new(pay)),
         ("people", Arc::new(people)),
         ("staff", Arc::new(staff)),
         ("parts", Arc::new(parts)),
@@ -106,6 +113,23 @@ pub fn statements() -> Vec<String> {
              (PARTITION old VALUES LESS THAN (2000), PARTITION young VALUES LESS THAN MAXVALUE)"
         ));
         statements.push(format!(
+            "CREATE TABLE {database}.pay (
+               id INT NOT NULL PRIMARY KEY, note VARCHAR(20) NOT NULL, gross INT NULL, pin VARCHAR(10) NOT NULL DEFAULT '',
+               tax INT AS (gross * 2) STORED, twice INT AS (tax + tax) VIRTUAL, code VARCHAR(10) AS (UPPER(`PIN`)) VIRTUAL,
+               label VARCHAR(40) AS (CONCAT(note, '!')) VIRTUAL, copied VARCHAR(40) NOT NULL DEFAULT (CONCAT(pin, '?')),
+               is_high INT NULL, bonus INT NOT NULL DEFAULT 0, CHECK (bonus <= gross), at TIMESTAMP(6) NOT NULL DEFAULT '2020-01-01' ON UPDATE CURRENT_TIMESTAMP(6),
+               KEY by_tax (tax)
+             ) ENGINE=InnoDB"
+        ));
+        statements.push(format!(
+            "CREATE TRIGGER {database}.mark BEFORE UPDATE ON {database}.pay FOR EACH ROW SET NEW.is_high = NEW.gross > 105"
+        ));
+        statements.push(format!(
+            "INSERT INTO {database}.pay (id, note, gross, pin, is_high)
+             SELECT seq, CONCAT('n', seq), IF({b}, 100 - seq, 100 + seq), CONCAT(IF({b}, 'b', 'a'), seq),
+               IF({b}, 100 - seq, 100 + seq) > 105 FROM {upto_20}"
+        ));
+        statements.push(format!(
             "CREATE TABLE {database}.notes (id INT NOT NULL PRIMARY KEY, person BIGINT UNSIGNED NOT NULL,
                body VARCHAR(100) NOT NULL, n INT NOT NULL, KEY by_person (person)) ENGINE=InnoDB"
         ));
@@ -147,7 +171,7 @@ pub fn statements() -> Vec<String> {
             "INSERT INTO {database}.notes SELECT seq, seq, CONCAT('note ', seq), seq * 3 FROM {upto_110}"
         ));
         statements.push(format!(
-            "ANALYZE TABLE {database}.people, {database}.tickets, {database}.staff, {database}.parts, {database}.notes"
+            "ANALYZE TABLE {database}.people, {database}.tickets, {database}.staff, {database}.parts, {database}.pay, {database}.notes"
         ));
     }
     statements

@@ -1,5 +1,6 @@
 //! Ways to learn what the rules hide, or to change it, and how each ends.
 
+use super::super::attack_table::{SQL, Table};
 use super::{Databases, Ending, Filter};
 
 /// How an attack ends.
@@ -198,6 +199,49 @@ const ATTACKS: &[(End, &str)] = &[
     (Refused, "MERGE INTO accounts a USING plain p ON a.id = p.id AND 1 / (a.amount - 5) = 0 WHEN MATCHED THEN DELETE"),
     (Refused, "MERGE INTO people p USING plain ON p.salary = plain.x WHEN MATCHED THEN UPDATE SET name = 'x'"),
     (AsSeen, "MERGE INTO plain USING accounts a ON a.id = plain.id AND 1 / (a.amount - 5) < 1 WHEN MATCHED THEN DELETE"),
+    // What is computed from hidden columns.
+    (AsSeen, "SELECT * FROM pay"),
+    (AsSeen, "SELECT id, tax, label FROM pay"),
+    (AsSeen, "SELECT p FROM pay p"),
+    (AsSeen, "SELECT to_json(p)::text, p::text FROM pay p"),
+    (Refused, "SELECT code FROM pay"),
+    (Refused, "SELECT id FROM pay WHERE code LIKE 'A%'"),
+    (Same, "SELECT (p).code FROM pay p"),
+    (AsSeen, "SELECT id FROM pay WHERE tax > 210"),
+    (AsSeen, "SELECT id FROM pay WHERE gross + 1 = 108"),
+    (AsSeen, "SELECT id FROM pay ORDER BY tax DESC, id"),
+    (AsSeen, "SELECT sum(tax), count(DISTINCT tax), max(label) FROM pay"),
+    (AsSeen, "SELECT a.id, b.id FROM pay a JOIN pay b USING (tax)"),
+    (Refused, "UPDATE pay SET note = code WHERE id = 1"),
+    (Refused, "UPDATE pay SET note = tax::text WHERE id = 1"),
+    (Refused, "DELETE FROM pay WHERE tax > 210"),
+    (Same, "UPDATE pay SET gross = 107 WHERE id = 7 RETURNING id, gross, tax, label"),
+    (Refused, "UPDATE pay SET note = 'x' WHERE id = 7 RETURNING code"),
+    (Same, "INSERT INTO pay (id, tax) VALUES (99, DEFAULT) RETURNING id, tax"),
+    (Refused, "INSERT INTO pay (id) VALUES (7) ON CONFLICT (id) DO UPDATE SET note = pay.tax::text"),
+    // Whether a check or an index' expression takes the value.
+    (Refused, "UPDATE pay SET bonus = 60 WHERE id = 7"),
+    (Refused, "UPDATE pay SET id = 43 WHERE id = 7"),
+    (Refused, "INSERT INTO pay (id) VALUES (7) ON CONFLICT (id) DO UPDATE SET bonus = 60"),
+    (Same, "UPDATE pay SET bonus = 60, gross = 61 WHERE id = 7 RETURNING id, bonus"),
+    (Same, "UPDATE pay SET gross = 99 WHERE id = 7 RETURNING id, bonus"),
+    // Rows, JSON, text search, patterns, ties, counts.
+    (AsSeen, "SELECT id FROM people WHERE (salary, boss) IN ((100, 2), (0, 2))"),
+    (AsSeen, "SELECT id FROM people WHERE ROW(salary, card) IS DISTINCT FROM ROW(100, '4111111111111234')"),
+    (AsSeen, "SELECT jsonb_path_query(to_jsonb(p), '$.salary')::text FROM people p"),
+    (AsSeen, "SELECT json_object_agg(id, salary)::text FROM people"),
+    (AsSeen, "SELECT id FROM people WHERE to_tsvector('simple', coalesce(card, '')) @@ to_tsquery('simple', '4111111111111234')"),
+    (AsSeen, "SELECT id, regexp_replace(card, '[0-9]', '#', 'g'), substring(card from '^(.)') FROM people"),
+    (AsSeen, "SELECT id FROM people WHERE card SIMILAR TO '(4|9)%'"),
+    (AsSeen, "SELECT count(*) FROM (SELECT id FROM people ORDER BY salary FETCH FIRST 1 ROW WITH TIES) t"),
+    (AsSeen, "SELECT id FROM accounts ORDER BY id OFFSET (SELECT count(*) FROM accounts) - 1"),
+    (AsSeen, "SELECT id FROM plain ORDER BY id LIMIT (SELECT max(tier) FROM accounts)"),
+    (AsSeen, "SELECT count(*) FROM plain, generate_series(1, (SELECT sum(tier)::int FROM accounts)) g"),
+    (AsSeen, "SELECT max(salary) OVER (PARTITION BY boss ORDER BY id) FROM people"),
+    (AsSeen, "SELECT CASE WHEN EXISTS (SELECT 1 FROM people WHERE salary > 150) THEN 1 / 0 ELSE 1 END"),
+    (AsSeen, "SELECT * FROM ONLY accounts"),
+    (AsSeen, "UPDATE plain SET x = (SELECT count(*) FROM people WHERE salary > 5) RETURNING id, x"),
+    (AsSeen, "SELECT id FROM people UNION SELECT tier FROM accounts"),
     (Refused, "TRUNCATE accounts"),
     (Refused, "ALTER TABLE people RENAME COLUMN salary TO pay"),
     (Refused, "CREATE INDEX ON accounts ((1 / (amount - 5)))"),
@@ -210,6 +254,7 @@ async fn attacks_learn_nothing() {
     let databases = Databases::open().await;
     let mut wrong = Vec::new();
     let mut counts = [0_usize; 3];
+    let mut table = Table::new("PostgreSQL", SQL);
     for (expected, sql) in ATTACKS {
         let costly = databases.ending_under(Filter::Costly, sql).await;
         let ending = databases.ending(sql).await;
@@ -229,12 +274,14 @@ async fn attacks_learn_nothing() {
             }
         };
         counts[*expected as usize] += 1;
+        table.note(sql, is_refused);
         if !is_right {
             wrong.push(format!("{sql}\n  {ending:?}\n  {:?}", super::rewrite(sql)));
         }
     }
     println!("as seen, same, refused: {counts:?}");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    table.check();
 }
 
 /// The same attacks without the rules, and with the rules but without the fence, do learn something: the databases

@@ -11,10 +11,12 @@ mod plans;
 mod random;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bulkhead::authenticate::Principal;
-use bulkhead::decide::restrict::{Column, Columns, Restrictions, postgres};
+use bulkhead::catalogue::Catalogue;
+use bulkhead::catalogue::postgres::Loader;
+use bulkhead::decide::restrict::{Restrictions, postgres};
 use bulkhead::decide::rules::{Attribute, Comparison, Condition, Constant, Mask, TableRules};
 use bulkhead::operation::Object;
 use tokio::sync::{Mutex, MutexGuard};
@@ -35,7 +37,13 @@ INSERT INTO plain SELECT n, n, n % 5, n % 3 FROM generate_series(1, 9) n;
 ";
 
 const PEOPLE: &str = "CREATE TABLE people (id bigint PRIMARY KEY, name text, email text, card varchar(20), \
-    salary numeric(12,2), password text, boss bigint);";
+    salary numeric(12,2), password text, boss bigint);
+CREATE TABLE pay (id bigint PRIMARY KEY, note text, gross int, pin text,
+    tax int GENERATED ALWAYS AS (gross * 2) STORED, code text GENERATED ALWAYS AS (upper(pin)) STORED,
+    label text GENERATED ALWAYS AS (note || '!') STORED,
+    bonus int DEFAULT 0 CHECK (bonus < 1000), CHECK (bonus <= gross));
+CREATE INDEX ON pay ((1 / (id - gross)));
+CREATE INDEX ON pay ((gross + 1));";
 
 /// What the caller may see of the accounts.
 const VISIBLE: &str = "INSERT INTO accounts VALUES (1, 'alice', 'rent', 10, 1, '2024-01-01'), \
@@ -47,19 +55,24 @@ const HIDDEN: [&str; 2] = [
         (6, 'carol', 'rent', 10, 1, '2024-01-01');
      INSERT INTO people VALUES (1, 'Ann', 'ann@x', '4111111111111234', 100, 'p1', 2), \
         (2, 'Bob', 'bob@x', '5500000000001234', 200, 'p2', NULL), (3, NULL, NULL, NULL, NULL, NULL, 1), \
-        (4, 'Dan', 'dan@x', 'short', 5, 'q', 2);",
+        (4, 'Dan', 'dan@x', 'short', 5, 'q', 2);
+     INSERT INTO pay (id, note, gross, pin) SELECT n, 'n' || n, 100 + n, 'a' || n FROM generate_series(1, 9) n;",
     "INSERT INTO accounts VALUES (4, 'bob', '12', 0, 0, NULL), (7, 'dave', 'x\\', 1e9, 3, 'infinity'), \
         (8, 'dave', NULL, 99, 1, '2025-05-05'), (9, 'eve', 'abc', 3, 2, '2025-05-05');
      INSERT INTO people VALUES (1, 'Ann', 'ann@x', '9999999999991234', 0, 'zz', 2), \
         (2, 'Bob', 'bob@x', '8800000000001234', 7, '7', NULL), (3, NULL, NULL, NULL, 12345, 'q9', 1), \
-        (4, 'Dan', 'dan@x', 'tiny', NULL, NULL, 2);",
+        (4, 'Dan', 'dan@x', 'tiny', NULL, NULL, 2);
+     INSERT INTO pay (id, note, gross, pin) SELECT n, 'n' || n, 50 - n, 'b' || n FROM generate_series(1, 9) n;",
 ];
 
 /// The people as the caller sees them: made from the first set by other means than the masks.
 const SEEN: &str = "CREATE TABLE people (id bigint PRIMARY KEY, name text, email text, card text, salary numeric(12,2), boss bigint);
      INSERT INTO people SELECT v.id, v.name, encode(sha256(convert_to('s''a\\lt' || v.email, 'UTF8')), 'hex'), v.card, NULL, v.boss \
         FROM (VALUES (1, 'Ann', 'ann@x', '****1234', 2), (2, 'Bob', 'bob@x', '****1234', NULL), (3, NULL, NULL, NULL, 1), \
-        (4, 'Dan', 'dan@x', '****', 2)) v (id, name, email, card, boss);";
+        (4, 'Dan', 'dan@x', '****', 2)) v (id, name, email, card, boss);
+     CREATE TABLE pay (id bigint PRIMARY KEY, note text, gross int, tax int,
+        label text GENERATED ALWAYS AS (note || '!') STORED, bonus int DEFAULT 0);
+     INSERT INTO pay (id, note) SELECT n, 'n' || n FROM generate_series(1, 9) n;";
 
 /// The three databases are made once, and one test at a time uses them, since it locks rows.
 static IN_USE: Mutex<bool> = Mutex::const_new(false);
@@ -82,6 +95,8 @@ impl Databases {
             ] {
                 server::database(name, &format!("{TABLES}{rows}")).await;
             }
+            let loader = Loader::new(server::settings("rules_a"), "public");
+            let _ = CATALOGUE.set(loader.load(true).await.unwrap());
             *are_made = true;
         }
         let databases = Self {
@@ -246,46 +261,16 @@ fn rules(filter: Filter) -> BTreeMap<&'static str, TableRules> {
         .into(),
         ..TableRules::default()
     };
-    BTreeMap::from([("accounts", accounts), ("people", people)])
+    let pay = TableRules {
+        denied: ["pin".into()].into(),
+        masked: [("gross".into(), Mask::Null)].into(),
+        ..TableRules::default()
+    };
+    BTreeMap::from([("accounts", accounts), ("people", people), ("pay", pay)])
 }
 
-struct Schema;
-
-impl Columns for Schema {
-    fn of(&self, _: &str, table: &str) -> Option<Arc<[Column]>> {
-        let columns: &[(&str, &str)] = match table {
-            "accounts" => &[
-                ("id", "bigint"),
-                ("owner", "character varying(36)"),
-                ("note", "text"),
-                ("amount", "numeric(12,2)"),
-                ("tier", "integer"),
-                ("opened", "date"),
-            ],
-            "people" => &[
-                ("id", "bigint"),
-                ("name", "text"),
-                ("email", "text"),
-                ("card", "character varying(20)"),
-                ("salary", "numeric(12,2)"),
-                ("password", "text"),
-                ("boss", "bigint"),
-            ],
-            "plain" => &[
-                ("id", "bigint"),
-                ("account_id", "bigint"),
-                ("person_id", "bigint"),
-                ("x", "integer"),
-            ],
-            _ => return None,
-        };
-        let column = |(name, type_name): &(&str, &str)| Column {
-            name: (*name).into(),
-            type_name: (*type_name).into(),
-        };
-        Some(columns.iter().map(column).collect())
-    }
-}
+/// What the sidecar would know of the databases.
+static CATALOGUE: OnceLock<Catalogue> = OnceLock::new();
 
 /// The statement as it would be sent.
 pub fn rewrite(sql: &str) -> Result<String, String> {
@@ -323,7 +308,7 @@ pub fn rewrite_under(filter: Filter, sql: &str) -> Result<String, String> {
     if restrictions.tables.is_empty() {
         return Ok(sql.to_owned());
     }
-    match postgres::restrict(sql, &restrictions, Some(&Schema)) {
+    match postgres::restrict(sql, &restrictions, Some(CATALOGUE.get().unwrap())) {
         Ok(restricted) => Ok(restricted.unwrap().sql),
         Err(forbidden) => Err(forbidden.reason),
     }

@@ -76,7 +76,7 @@ fn summary(script: &[u8]) -> Result<Summary> {
         return prove(text);
     }
     let text = text.to_owned();
-    lanes::begin(false, move || prove(&text))
+    lanes::begin(lanes::Length::Short, move || prove(&text))
         .and_then(|answer| answer.recv().ok())
         .unwrap_or_else(|| {
             Err(Refusal::Unparsable(

@@ -1,5 +1,8 @@
 //! Against a real server: what the caller sees, and what attacks come to.
 
+#[path = "../../../../tests/attack_table/mod.rs"]
+mod attack_table;
+
 use std::sync::Arc;
 
 use bson::{Document, doc};
@@ -333,6 +336,82 @@ async fn attacks_tell_nothing() {
             "",
             "",
         ),
+        (
+            r#"{"find":"people","filter":{"$where":"this.ssn == 'GUESS'"}}"#,
+            "111-22-3333",
+            "x",
+        ),
+        (
+            r#"{"mapReduce":"people","map":"function() { emit(this.ssn, 1) }","reduce":"function() { return 1 }","out":{"inline":1}}"#,
+            "",
+            "",
+        ),
+        (
+            r#"{"aggregate":"people","pipeline":[{"$set":{"x":{"$function":{"body":"function(d) { return d.ssn }","args":["$$ROOT"],"lang":"js"}}}}],"cursor":{}}"#,
+            "",
+            "",
+        ),
+        (
+            r#"{"find":"people","filter":{"email":{"$in":["GUESS","x"]}}}"#,
+            "ann@example.org",
+            "y",
+        ),
+        (
+            r#"{"find":"people","filter":{"pin":{"$not":{"$lt":GUESS}}},"sort":{"pin":-1},"limit":1}"#,
+            "1000",
+            "2000",
+        ),
+        (
+            r#"{"find":"people","filter":{"pin.code":GUESS},"projection":{"pin.code":1}}"#,
+            "1234",
+            "1",
+        ),
+        (
+            r#"{"find":"people","filter":{"ssn":{"$bitsAllSet":[1]}},"projection":{"ssn":{"$elemMatch":{"$eq":"GUESS"}}}}"#,
+            "111-22-3333",
+            "x",
+        ),
+        (
+            r#"{"aggregate":"people","pipeline":[{"$sortByCount":"$ssn"}],"cursor":{}}"#,
+            "",
+            "",
+        ),
+        (
+            r#"{"aggregate":"people","pipeline":[{"$bucketAuto":{"groupBy":"$ssn","buckets":2}}],"cursor":{}}"#,
+            "",
+            "",
+        ),
+        (
+            r#"{"aggregate":"people","pipeline":[{"$fill":{"sortBy":{"ssn":1},"output":{"pin":{"method":"locf"}}}}],"cursor":{}}"#,
+            "",
+            "",
+        ),
+        (
+            r#"{"aggregate":"people","pipeline":[{"$collStats":{"count":{}}}],"cursor":{}}"#,
+            "",
+            "",
+        ),
+        (
+            r#"{"aggregate":"people","pipeline":[{"$indexStats":{}}],"cursor":{}}"#,
+            "",
+            "",
+        ),
+        (
+            r#"{"aggregate":"free","pipeline":[{"$unset":"guess"},{"$facet":{"a":[{"$lookup":{"from":"people","pipeline":[{"$match":{"ssn":"GUESS"}}],"as":"p"}}]}}],"cursor":{}}"#,
+            "111-22-3333",
+            "x",
+        ),
+        (r#"{"distinct":"people","key":"pin.code"}"#, "", ""),
+        (
+            r#"{"findAndModify":"people","query":{"_id":{"$lt":GUESS}},"sort":{"ssn":1},"update":{"$set":{"age":1}},"fields":{"_id":1}}"#,
+            "9",
+            "9",
+        ),
+        (
+            r#"{"update":"people","updates":[{"q":{"_id":1},"u":{"$set":{"pin":GUESS}}}]}"#,
+            "1234",
+            "1",
+        ),
         // Joins and unions.
         (
             r#"{"aggregate":"free","pipeline":[{"$set":{"guess":"GUESS"}},{"$lookup":{"from":"people","localField":"guess","foreignField":"ssn","as":"p"}},{"$unset":"guess"}],"cursor":{}}"#,
@@ -574,10 +653,15 @@ async fn attacks_tell_nothing() {
         ),
         (r#"{"find":"free","filter":{"_id":{"$gt":1}}}"#, "", ""),
     ];
+    let mut table = attack_table::Table::new("MongoDB", attack_table::MONGODB);
     for (attack, right, wrong) in attacks {
         let told = server.ask(&attack.replace("GUESS", wrong)).await;
         let same = server.ask(&attack.replace("GUESS", right)).await;
         assert_eq!(same, told, "{attack}");
+        let is_refused = told
+            .as_ref()
+            .is_err_and(|reason| !reason.starts_with("server: "));
+        table.note(attack, is_refused);
         let told = told.unwrap_or_else(|refused| refused);
         for secret in SECRETS {
             assert!(!told.contains(secret), "{attack}: {told}");
@@ -596,4 +680,5 @@ async fn attacks_tell_nothing() {
     .map(ToString::to_string)
     .collect();
     assert_eq!(kept.len(), 6, "{kept:?}");
+    table.check();
 }

@@ -5,8 +5,7 @@
 //! is classified again, and must touch what the statement touched.
 //!
 //! What is not hidden: how long a statement takes; that a unique key has a value (`Duplicate entry`) or that a
-//! foreign key refers to a row; that a value of a masked column was changed, where another column is
-//! `ON UPDATE CURRENT_TIMESTAMP`; the next `AUTO_INCREMENT`.
+//! foreign key refers to a row; the next `AUTO_INCREMENT`.
 
 mod bounds;
 mod columns;
@@ -18,6 +17,7 @@ mod source;
 mod statement;
 mod table;
 mod target;
+mod telltale;
 #[cfg(test)]
 mod tests;
 mod value;

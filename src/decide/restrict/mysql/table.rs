@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::super::computed::{misses, missing, with_computed};
 use super::super::{Column, Columns, Forbidden, Index, Restrictions};
 use super::columns::{Family, masked, quoted, same_name};
 use super::condition::Writer;
@@ -41,8 +42,9 @@ pub fn gather<'a>(
             .find(|table| table.namespace == namespace && table.name == name)
         {
             known.objects.push((*object).clone());
-            if !known.rules.contains(rules) {
-                known.rules.push(Arc::clone(rules));
+            let rules = with_computed(rules, known.columns().unwrap_or_default(), same_name);
+            if !known.rules.contains(&rules) {
+                known.rules.push(rules);
             }
             continue;
         }
@@ -60,6 +62,10 @@ pub fn gather<'a>(
                     "the columns of `{object}` are not known, so that its rules cannot be kept"
                 )));
             };
+            if let Some(column) = missing(rules, &known, same_name) {
+                return Err(table.forbidden(&misses(column)));
+            }
+            table.rules = vec![with_computed(rules, &known, same_name)];
             table.columns = Some(known);
             table.indexes = columns.indexes(namespace, name);
         }

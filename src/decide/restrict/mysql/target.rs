@@ -12,6 +12,7 @@ use super::harmless;
 use super::source::{check_paths, ignoring, make_text};
 use super::statement::Statement;
 use super::table::Table;
+use super::telltale::{check_together, is_telling, touch};
 use super::value::{Value, value_at};
 use crate::classify::mysql::Kind;
 use crate::classify::mysql::shape::{ColumnPlace, Span, TableUse, Verb, Write};
@@ -150,9 +151,8 @@ fn check_columns(
             .returning
             .iter()
             .any(|(expression, _)| *expression == column.tokens)
-            && !name.eq_ignore_ascii_case("_rowid");
-        // `_rowid` is the key, whatever its name.
-        let is_hidden = table.hides_column(name) || name.eq_ignore_ascii_case("_rowid");
+            && !is_telling(table, name);
+        let is_hidden = table.hides_column(name) || is_telling(table, name);
         if is_hidden && statement.may_mean(column, found) && !is_returned {
             return Err(table.forbidden(&format!(
                 "`{name}` of `{object}` is hidden, so that a change may write it and not read it; if another \
@@ -170,7 +170,14 @@ fn check_columns(
             )));
         }
     }
-    let is_insert = matches!(write.verb, Verb::Insert | Verb::Replace);
+    if write.verb == Verb::Replace {
+        return Err(table.forbidden(&format!(
+            "the count of a REPLACE tells whether `{object}` had just these values, some of which its rules hide; use \
+             INSERT or UPDATE"
+        )));
+    }
+    check_together(statement, write, table)?;
+    let is_insert = write.verb == Verb::Insert;
     let lists_none = write.columns.is_none() && write.assignments.is_empty();
     if is_insert && lists_none && table.columns().is_some() {
         let columns = table.columns().unwrap_or_default();
@@ -371,6 +378,7 @@ pub fn restrict(statement: &Statement<'_>, edits: &mut Edits) -> Result<(), Forb
             choose(statement, write, table, found, edits)?;
         }
         if table.hides_columns() {
+            touch(statement, write, table, edits);
             returned(statement, write, table, edits);
         }
     }

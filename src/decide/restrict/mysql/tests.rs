@@ -13,10 +13,7 @@ use crate::operation::Object;
 struct Shop;
 
 fn columns(list: &[(&str, &str)]) -> Option<Arc<[Column]>> {
-    let column = |(name, type_name): &(&str, &str)| Column {
-        name: (*name).into(),
-        type_name: (*type_name).into(),
-    };
+    let column = |(name, type_name): &(&str, &str)| Column::new(name, type_name);
     Some(list.iter().map(column).collect())
 }
 
@@ -504,6 +501,15 @@ fn conditions_are_typed_by_their_columns() {
     let rules = [("orders", orders(equal("nothing", text("x"))))];
     let told = outcome("SELECT id FROM orders", &rules, None, Some(&Shop)).unwrap_err();
     assert!(told.contains("which it has not"), "{told}");
+    let mut misspelled = TableRules::default();
+    misspelled.denied.insert("custmoer".into());
+    misspelled.expected.insert("custmoer".into());
+    let rules = [("orders", misspelled)];
+    let told = outcome("SELECT id FROM orders", &rules, None, Some(&Shop)).unwrap_err();
+    assert!(
+        told.contains("hide the column `custmoer`, which it has not"),
+        "{told}"
+    );
 }
 
 #[test]

@@ -100,9 +100,8 @@ fn on_deep_stack(
     let answers = Mutex::new(answers);
     let asking = columns.is_some().then_some(Asking { ask, answers });
     let owned = Owned::new(sql, rules);
-    let is_long = parser::is_long(sql);
-    let result =
-        lanes::begin(is_long, move || owned.rewrite(asking.as_ref())).ok_or_else(failed)?;
+    let length = parser::length(sql);
+    let result = lanes::begin(length, move || owned.rewrite(asking.as_ref())).ok_or_else(failed)?;
     if let Some(columns) = columns {
         serve(columns, &asked, &answer);
     }

@@ -6,6 +6,7 @@ use pg_query::protobuf::RangeVar;
 
 use super::{Result, objects};
 use crate::classify::postgres as parser;
+use crate::decide::restrict::computed::{misses, missing, telling, with_computed};
 use crate::decide::restrict::{Column, Columns, Forbidden, Restrictions};
 use crate::decide::rules::{Mask, TableRules};
 use crate::operation::Object;
@@ -45,12 +46,26 @@ impl<'a> Tables<'a> {
                 });
             };
             let namespace = namespace.as_deref().unwrap_or(rules.default_namespace);
+            let known_columns = columns.and_then(|columns| columns.of(namespace, name));
+            if let Some(columns) = &known_columns
+                && let Some(column) = missing(table_rules, columns, |one, other| one == other)
+                && !is_system_column(column)
+            {
+                return Err(Forbidden {
+                    objects: vec![(*object).clone()],
+                    reason: format!("`{object}`: {}", misses(column)),
+                });
+            }
+            let table_rules = match &known_columns {
+                Some(columns) => with_computed(table_rules, columns, |one, other| one == other),
+                None => Arc::clone(table_rules),
+            };
             // A statement may name a table with its schema and without.
             let known = all
                 .iter()
                 .find(|table| table.namespace == namespace && table.name == name);
             match known {
-                Some(table) if table.rules == *table_rules => continue,
+                Some(table) if table.rules == table_rules => continue,
                 Some(table) => {
                     let reason = format!("`{object}` has rules that differ by how it is named");
                     return Err(table.forbid(reason));
@@ -61,8 +76,8 @@ impl<'a> Tables<'a> {
                 object,
                 namespace,
                 name,
-                rules: Arc::clone(table_rules),
-                columns: columns.and_then(|columns| columns.of(namespace, name)),
+                rules: table_rules,
+                columns: known_columns,
             });
         }
         Ok(Self {
@@ -160,6 +175,20 @@ impl Table<'_> {
 
     pub fn hides_rows(&self) -> bool {
         !self.rules.rows.is_empty()
+    }
+
+    /// Refuses a change of columns that the database checks together with hidden ones.
+    pub fn tells_nothing(&self, changed: &[&str]) -> Result<()> {
+        let hides = |name: &str| !self.rules.may_name(name) || self.mask(name).is_some();
+        let columns = self.columns.as_deref().unwrap_or_default();
+        match telling(columns, |name| changed.contains(&name), hides) {
+            None => Ok(()),
+            Some((written, _)) => Err(self.forbid(format!(
+                "`{written}` of `{}` is checked together with a column that its rules hide, so that a change of it \
+                 alone would tell of that one",
+                self.object
+            ))),
+        }
     }
 
     pub fn denied(&self, column: &str) -> Forbidden {

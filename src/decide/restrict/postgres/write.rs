@@ -148,6 +148,7 @@ impl Rewriter<'_, '_> {
                 values.push((assignment.name.clone(), value));
             }
             let changed: Vec<&str> = values.iter().map(|(name, _)| name.as_str()).collect();
+            table.tells_nothing(&changed)?;
             let rules = prove::row(table, self.tables, Some(&changed), &|column| {
                 let mut found = values.iter().filter(|(name, _)| name == column);
                 match (found.next(), found.next()) {

@@ -1,6 +1,9 @@
 //! On real servers, started for these tests.
 
+mod dirt;
+mod failover;
 mod random;
+mod statements;
 mod transactions;
 mod values;
 
@@ -8,6 +11,15 @@ use std::time::Instant;
 
 use super::*;
 use crate::execute::live::{Kept, request, settings, small_pool};
+
+fn asked<'a>(sql: &'a str, touches_session: bool, request: &'a SqlRequest) -> Asked<'a> {
+    Asked {
+        sql,
+        touches_session,
+        request,
+        caller: "k1",
+    }
+}
 
 struct Rig {
     store: MysqlStore,
@@ -25,8 +37,8 @@ impl Rig {
         let mut sink = Kept::default();
         let touches_session = sql.starts_with("CREATE") || sql.starts_with("DROP");
         let request = request(params);
-        let run = self.store.run(sql, touches_session, &request, &mut sink);
-        let summary = run.await?;
+        let asked = asked(sql, touches_session, &request);
+        let summary = self.store.run(asked, &mut sink).await?;
         Ok((sink, summary))
     }
 
@@ -191,7 +203,7 @@ async fn what_is_given_up_is_killed_and_its_connection_not_reused() {
     let started = Instant::now();
     let timed_out = rig
         .store
-        .run("SELECT SLEEP(9)", false, &slow, &mut Kept::default())
+        .run(asked("SELECT SLEEP(9)", false, &slow), &mut Kept::default())
         .await;
     assert!(matches!(
         timed_out,
@@ -213,7 +225,8 @@ async fn what_is_given_up_is_killed_and_its_connection_not_reused() {
         ..Kept::default()
     };
     let many = "SELECT a.seq FROM seq_1_to_10000 a, seq_1_to_10000 b";
-    let error = rig.store.run(many, false, &request(&[]), &mut sink).await;
+    let request = request(&[]);
+    let error = rig.store.run(asked(many, false, &request), &mut sink).await;
     assert!(matches!(error, Err(Error::Sink(_))));
 
     for _ in 0..50 {
@@ -259,9 +272,9 @@ async fn a_wrong_password_or_ca_is_unavailable_at_once() {
         let store = MysqlStore::new(&settings).unwrap();
         let started = Instant::now();
         let (request, mut sink) = (request(&[]), Kept::default());
-        let run = store.run("SELECT 1", false, &request, &mut sink);
-        let error = run.await.unwrap_err();
-        assert!(matches!(error, Error::Unavailable { .. }), "{error}");
+        let asked = asked("SELECT 1", false, &request);
+        let error = store.run(asked, &mut sink).await.unwrap_err();
+        assert!(matches!(error, Error::Unreached { .. }), "{error}");
         assert!(started.elapsed() < Duration::from_secs(1));
         assert!(!error.to_string().contains("wrong"), "{error}");
     }

@@ -206,7 +206,7 @@ impl Rig {
             bytes_max: 64 << 20,
         });
         let request = request(&[]);
-        let ran = self.store.run(sql, false, &request, &mut sink).await;
+        let ran = self.store.run(asked(sql, false, &request), &mut sink).await;
         let summary = ran.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
         let reply: Json = serde_json::from_slice(&sink.finish(&summary)).unwrap();
         serde_json::from_value(reply["rows"].clone()).unwrap()

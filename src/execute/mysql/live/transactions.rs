@@ -24,10 +24,10 @@ fn ticket(sql: &str, functions: &[&str]) -> Ticket {
         user_id: None,
         role: "app".into(),
     });
-    Ticket::for_tests(Permit::for_tests(operation, caller, None))
+    Ticket::for_tests(Permit::for_tests(operation, caller, Vec::new()))
 }
 
-async fn step(
+pub(super) async fn step(
     transaction: &mut OpenTransaction,
     sql: &str,
     functions: &[&str],
@@ -57,7 +57,11 @@ async fn a_function_that_changes_the_session_changes_no_later_statement() {
     ] {
         rig.change(sql, &[]).await;
     }
-    let mut transaction = rig.store.open(Options::default(), None).await.unwrap();
+    let mut transaction = rig
+        .store
+        .open("k1", Options::default(), None)
+        .await
+        .unwrap();
     let mode = "SELECT @@sql_mode";
     let pinned = step(&mut transaction, mode, &[]).await.unwrap().rows;
     step(&mut transaction, "SELECT loosens()", &["loosens"])
@@ -84,7 +88,11 @@ async fn a_function_that_changes_the_session_changes_no_later_statement() {
 #[tokio::test]
 async fn a_statement_that_commits_by_itself_is_noticed() {
     let rig = Rig::new(1);
-    let mut transaction = rig.store.open(Options::default(), None).await.unwrap();
+    let mut transaction = rig
+        .store
+        .open("k1", Options::default(), None)
+        .await
+        .unwrap();
     let broken = step(&mut transaction, "DROP TABLE IF EXISTS never_there", &[])
         .await
         .unwrap_err();

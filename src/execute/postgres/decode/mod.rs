@@ -66,7 +66,8 @@ pub(super) enum Codec {
     Array(Box<Self>),
     Range(Box<Self>),
     Multirange(Box<Self>),
-    Row(Vec<Self>),
+    /// Each member with the number of its type, which the value repeats.
+    Row(Vec<(u32, Self)>),
     Record,
 }
 
@@ -86,7 +87,7 @@ impl Codec {
             }
             Kind::Composite(fields) => fields
                 .iter()
-                .map(|field| Self::of(field.type_()))
+                .map(|field| Some((field.type_().oid(), Self::of(field.type_())?)))
                 .collect::<Option<Vec<_>>>()
                 .map(Self::Row),
             // Extensions' types are known by name alone; their numbers differ from database to database.

@@ -114,8 +114,9 @@ fn bound(element: &Codec, reader: &mut Reader<'_>, out: &mut String) -> Result<(
 }
 
 /// `(a,"b c",)`: as `record_out` prints it. `fields` are the columns of a known row type; an anonymous
-/// record says its types itself, and those must be built in.
-pub(super) fn row(fields: Option<&[Codec]>, bytes: &[u8]) -> Result<String, Malformed> {
+/// record says its types itself, and those must be built in. A member of another type than it had when the row type
+/// was read from the catalogue is not guessed at.
+pub(super) fn row(fields: Option<&[(u32, Codec)]>, bytes: &[u8]) -> Result<String, Malformed> {
     let mut reader = Reader(bytes);
     let count = reader.length()?;
     if fields.is_some_and(|fields| fields.len() != count) {
@@ -132,7 +133,8 @@ pub(super) fn row(fields: Option<&[Codec]>, bytes: &[u8]) -> Result<String, Malf
         };
         let own;
         let codec = match fields.and_then(|fields| fields.get(position)) {
-            Some(codec) => codec,
+            Some((known, codec)) if *known == oid => codec,
+            Some(_) => return Err(Malformed),
             None => {
                 own = Type::from_oid(oid)
                     .and_then(|type_| Codec::of(&type_))

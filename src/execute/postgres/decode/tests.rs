@@ -163,9 +163,14 @@ fn ranges_and_rows_are_text() {
         decode(&Codec::Record, &row),
         Ok(text_of("(7,\"a \"\"b\"\"\",,\"\")"))
     );
-    let typed = Codec::Row(vec![Codec::Int4, Codec::Text, Codec::Text, Codec::Text]);
-    assert!(decode(&typed, &row).is_ok());
-    assert_eq!(decode(&Codec::Row(vec![Codec::Int4]), &row), Err(Malformed));
+    let typed = |first| {
+        let text = || (25, Codec::Text);
+        Codec::Row(vec![(first, Codec::Int4), text(), text(), text()])
+    };
+    assert!(decode(&typed(23), &row).is_ok());
+    for other in [typed(700), Codec::Row(vec![(23, Codec::Int4)])] {
+        assert_eq!(decode(&other, &row), Err(Malformed));
+    }
 }
 
 #[test]

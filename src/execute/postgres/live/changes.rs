@@ -53,19 +53,8 @@ async fn a_change_that_is_given_up_or_not_audited_does_not_happen() {
         rows_max: Some(3),
         ..Kept::default()
     };
-    let audit = AuditRow {
-        request_id: many.clone(),
-        ..AuditRow::default()
-    };
     let error = rig
-        .store
-        .run(
-            &many.as_str().into(),
-            CHANGE,
-            &request(&[]),
-            Some(&audit),
-            &mut sink,
-        )
+        .ask(CHANGE, &many, &request(&[]), &mut sink)
         .await
         .unwrap_err();
     assert!(
@@ -79,16 +68,14 @@ async fn a_change_that_is_given_up_or_not_audited_does_not_happen() {
     );
 
     // Without an audit row nothing runs.
-    let error = rig
-        .store
-        .run(
-            &many.as_str().into(),
-            CHANGE,
-            &request(&[]),
-            None,
-            &mut Kept::default(),
-        )
-        .await;
+    let unaudited = Asked {
+        sql: &many.as_str().into(),
+        effect: CHANGE,
+        request: &request(&[]),
+        audit: None,
+        caller: "k1",
+    };
+    let error = rig.store.run(unaudited, &mut Kept::default()).await;
     assert!(matches!(error, Err(Error::Invalid(_))));
 }
 

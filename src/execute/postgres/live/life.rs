@@ -56,12 +56,10 @@ async fn what_is_given_up_is_cancelled_and_its_connection_not_reused() {
     slow.timeout_ms = Some(200);
     let started = Instant::now();
     let timed_out = rig
-        .store
-        .run(
-            &"SELECT pg_sleep(9)".into(),
+        .ask(
             Effect::Read,
+            "SELECT pg_sleep(9)",
             &slow,
-            None,
             &mut Kept::default(),
         )
         .await;
@@ -86,12 +84,10 @@ async fn what_is_given_up_is_cancelled_and_its_connection_not_reused() {
         ..Kept::default()
     };
     let error = rig
-        .store
-        .run(
-            &"SELECT g FROM generate_series(1, 10000000) g".into(),
+        .ask(
             Effect::Read,
+            "SELECT g FROM generate_series(1, 10000000) g",
             &request(&[]),
-            None,
             &mut sink,
         )
         .await;
@@ -178,19 +174,12 @@ async fn a_wrong_password_or_ca_is_unavailable_at_once() {
     let mut refused = settings(Store::Postgres, small_pool(1));
     refused.port = 1;
     for settings in [wrong, untrusted, refused] {
-        let store = PostgresStore::new(&settings, "public").unwrap();
+        let rig = Rig {
+            store: PostgresStore::new(&settings, "public").unwrap(),
+        };
         let started = Instant::now();
-        let error = store
-            .run(
-                &"SELECT 1".into(),
-                Effect::Read,
-                &request(&[]),
-                None,
-                &mut Kept::default(),
-            )
-            .await
-            .unwrap_err();
-        assert!(matches!(error, Error::Unavailable { .. }), "{error}");
+        let error = rig.read("SELECT 1", &[]).await.unwrap_err();
+        assert!(matches!(error, Error::Unreached { .. }), "{error}");
         assert!(started.elapsed() < Duration::from_secs(1));
         assert!(!error.to_string().contains("wrong"), "{error}");
     }

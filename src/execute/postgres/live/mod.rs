@@ -1,8 +1,11 @@
 //! On real servers, started for these tests.
 
 mod changes;
+mod dirt;
+mod failover;
 mod life;
 mod random;
+mod statements;
 mod transactions;
 mod values;
 
@@ -35,6 +38,17 @@ impl Rig {
         params: &[&str],
     ) -> Result<(Kept, Summary), Error> {
         let mut sink = Kept::default();
+        let summary = self.ask(effect, sql, &request(params), &mut sink).await?;
+        Ok((sink, summary))
+    }
+
+    async fn ask(
+        &self,
+        effect: Effect,
+        sql: &str,
+        request: &SqlRequest,
+        sink: &mut dyn RowSink,
+    ) -> Result<Summary, Error> {
         let audit = AuditRow {
             key_id: "k1".to_owned(),
             role: "admin".to_owned(),
@@ -43,17 +57,14 @@ impl Rig {
             request_id: sql.to_owned(),
             ..AuditRow::default()
         };
-        let summary = self
-            .store
-            .run(
-                &sql.into(),
-                effect,
-                &request(params),
-                Some(&audit),
-                &mut sink,
-            )
-            .await?;
-        Ok((sink, summary))
+        let asked = Asked {
+            sql: &sql.into(),
+            effect,
+            request,
+            audit: Some(&audit),
+            caller: "k1",
+        };
+        self.store.run(asked, sink).await
     }
 
     async fn read(&self, sql: &str, params: &[&str]) -> Result<Kept, Error> {

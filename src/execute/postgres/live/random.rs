@@ -329,10 +329,8 @@ impl Rig {
             bytes_max: 64 << 20,
         });
         let params: Vec<_> = params.iter().map(String::as_str).collect();
-        let (sql, request) = (Arc::from(sql), request(&params));
-        let ran = self
-            .store
-            .run(&sql, Effect::Read, &request, None, &mut sink);
+        let request = request(&params);
+        let ran = self.ask(Effect::Read, sql, &request, &mut sink);
         let summary = ran
             .await
             .unwrap_or_else(|error| panic!("{sql}: {error} {error:?}"));

@@ -22,16 +22,19 @@ pub(super) fn ticket(sql: &str, functions: &[&str]) -> Ticket {
         user_id: None,
         role: "app".into(),
     });
-    Ticket::for_tests(Permit::for_tests(operation, caller, None))
+    Ticket::for_tests(Permit::for_tests(operation, caller, Vec::new()))
 }
 
 impl Rig {
-    async fn begin(&self) -> OpenTransaction {
-        self.store.open(Options::default(), None).await.unwrap()
+    pub(super) async fn begin(&self) -> OpenTransaction {
+        self.store
+            .open("k1", Options::default(), None)
+            .await
+            .unwrap()
     }
 }
 
-async fn step(
+pub(super) async fn step(
     transaction: &mut OpenTransaction,
     sql: &str,
     functions: &[&str],

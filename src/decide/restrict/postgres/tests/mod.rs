@@ -39,10 +39,7 @@ impl Columns for Schema {
             ("public", "careful") => &[("id", "bigint")],
             _ => return None,
         };
-        let column = |(name, type_name): &(&str, &str)| Column {
-            name: (*name).into(),
-            type_name: (*type_name).into(),
-        };
+        let column = |(name, type_name): &(&str, &str)| Column::new(name, type_name);
         Some(columns.iter().map(column).collect())
     }
 }

@@ -1,0 +1,238 @@
+//! The issuer's keys, by their `kid`: read at start or when first needed, fetched again and again, and once more when a
+//! token names one that is not known.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
+use jsonwebtoken::{Algorithm, DecodingKey};
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::sync::Mutex;
+
+use super::{KeySource, TokenSettings, fetch};
+use crate::authenticate::Error;
+
+/// How often an unknown `kid` makes the keys be fetched, whatever the number of such tokens.
+pub const UNKNOWN_KID_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Pause before keys are fetched again that could not be.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// Keys of one set.
+const KEYS_MAX: usize = 100;
+
+/// Bytes of one set.
+pub const SET_BYTES_MAX: usize = 256 * 1024;
+
+#[derive(Clone)]
+pub struct Key {
+    pub algorithm: Algorithm,
+    pub decoding: DecodingKey,
+}
+
+struct Loaded {
+    keys: BTreeMap<String, Key>,
+    text: Vec<u8>,
+    /// Counts the sets that differed.
+    generation: u64,
+    /// When it was last read; `None`: never.
+    at: Option<Instant>,
+}
+
+pub struct KeySet {
+    source: KeySource,
+    algorithms: Vec<Algorithm>,
+    refresh: Duration,
+    stale_max: Duration,
+    loaded: ArcSwap<Loaded>,
+    /// When an unknown `kid` last had the keys fetched. Held while that goes on.
+    asked_at: Mutex<Option<Instant>>,
+}
+
+impl KeySet {
+    pub fn open(settings: &TokenSettings, now: Instant) -> Result<Self, String> {
+        let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+        let set = Self {
+            source: settings.source.clone(),
+            algorithms: settings.algorithms.clone(),
+            refresh: seconds(settings.refresh_s),
+            stale_max: seconds(settings.stale_max_s),
+            loaded: ArcSwap::from_pointee(Loaded {
+                keys: BTreeMap::new(),
+                text: Vec::new(),
+                generation: 0,
+                at: None,
+            }),
+            asked_at: Mutex::default(),
+        };
+        if let KeySource::File(path) = &settings.source {
+            set.take(read(path)?, now)?;
+        }
+        Ok(set)
+    }
+
+    /// Differs when the keys do.
+    pub fn generation(&self) -> u64 {
+        self.loaded.load().generation
+    }
+
+    /// The key with this `kid`, and the generation it is of. May be cancelled.
+    pub async fn find(&self, kid: &str, now: Instant) -> Result<(Key, u64), Error> {
+        if let Some(found) = self.known(kid, now) {
+            return Ok(found);
+        }
+        let mut asked_at = self.asked_at.lock().await;
+        // Whoever waited here may find what was fetched meanwhile.
+        if let Some(found) = self.known(kid, now) {
+            return Ok(found);
+        }
+        let may_ask =
+            asked_at.is_none_or(|at| now.saturating_duration_since(at) >= UNKNOWN_KID_INTERVAL);
+        if may_ask {
+            *asked_at = Some(now);
+            self.load(now).await;
+        }
+        match self.known(kid, now) {
+            Some(found) => Ok(found),
+            None if self.is_stale(now) => Err(Error::TokenUnavailable(
+                "the issuer's keys cannot be fetched".into(),
+            )),
+            None => Err(Error::Invalid),
+        }
+    }
+
+    fn known(&self, kid: &str, now: Instant) -> Option<(Key, u64)> {
+        if self.is_stale(now) {
+            return None;
+        }
+        let loaded = self.loaded.load();
+        Some((loaded.keys.get(kid)?.clone(), loaded.generation))
+    }
+
+    fn is_stale(&self, now: Instant) -> bool {
+        let at = self.loaded.load().at;
+        at.is_none_or(|at| now.saturating_duration_since(at) >= self.stale_max)
+    }
+
+    pub async fn keep_fresh(&self) {
+        loop {
+            let pause = if self.load(Instant::now()).await {
+                self.refresh
+            } else {
+                RETRY_AFTER.min(self.refresh)
+            };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Whether the keys could be read. Those there were stay in force when not, until they are stale.
+    async fn load(&self, now: Instant) -> bool {
+        let text = match &self.source {
+            KeySource::File(path) => read(path),
+            KeySource::Url { url, ca_file } => fetch::get(url, ca_file.as_deref()).await,
+        };
+        let taken = text.and_then(|text| self.take(text, now));
+        if let Err(error) = &taken {
+            tracing::warn!(
+                error,
+                "the issuer's keys cannot be read: tokens are verified with those known before"
+            );
+        }
+        taken.is_ok()
+    }
+
+    fn take(&self, text: Vec<u8>, now: Instant) -> Result<(), String> {
+        let before = self.loaded.load();
+        let is_new = before.at.is_none() || before.text != text;
+        let (keys, generation) = if is_new {
+            (parse(&text, &self.algorithms)?, before.generation + 1)
+        } else {
+            (before.keys.clone(), before.generation)
+        };
+        self.loaded.store(Arc::new(Loaded {
+            keys,
+            text,
+            generation,
+            at: Some(now),
+        }));
+        Ok(())
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    let fault = |cause: String| format!("`{}`: {cause}", path.display());
+    let length = std::fs::metadata(path)
+        .map_err(|error| fault(error.to_string()))?
+        .len();
+    if length > SET_BYTES_MAX as u64 {
+        return Err(fault(format!("has more than {SET_BYTES_MAX} bytes")));
+    }
+    std::fs::read(path).map_err(|error| fault(error.to_string()))
+}
+
+#[derive(Deserialize)]
+struct Raw {
+    keys: Vec<Value>,
+}
+
+/// The keys of a set that can verify by one of `algorithms`; others are not for us, and left out.
+pub fn parse(text: &[u8], algorithms: &[Algorithm]) -> Result<BTreeMap<String, Key>, String> {
+    let raw: Raw = serde_json::from_slice(text).map_err(|_| "is not a JWK set".to_owned())?;
+    let mut keys = BTreeMap::new();
+    for value in raw.keys.into_iter().take(KEYS_MAX) {
+        let Ok(jwk) = serde_json::from_value::<Jwk>(value) else {
+            continue;
+        };
+        let Some((kid, key)) = usable(&jwk) else {
+            continue;
+        };
+        if !algorithms.contains(&key.algorithm) {
+            continue;
+        }
+        if keys.insert(kid, key).is_some() {
+            return Err("two keys have the same `kid`".into());
+        }
+    }
+    if keys.is_empty() {
+        return Err("has no key with a `kid` and one of the allowed algorithms".into());
+    }
+    Ok(keys)
+}
+
+fn usable(jwk: &Jwk) -> Option<(String, Key)> {
+    let algorithm = if let AlgorithmParameters::RSA(_) = &jwk.algorithm {
+        Algorithm::RS256
+    } else if let AlgorithmParameters::EllipticCurve(key) = &jwk.algorithm
+        && key.curve == EllipticCurve::P256
+    {
+        Algorithm::ES256
+    } else if let AlgorithmParameters::OctetKeyPair(key) = &jwk.algorithm
+        && key.curve == EllipticCurve::Ed25519
+    {
+        Algorithm::EdDSA
+    } else {
+        return None;
+    };
+    let common = &jwk.common;
+    let named = common.key_algorithm.as_ref();
+    let is_for_it = named.is_none_or(|named| *named == KeyAlgorithm::from(algorithm));
+    let is_to_sign = common
+        .public_key_use
+        .as_ref()
+        .is_none_or(|purpose| *purpose == PublicKeyUse::Signature);
+    if !is_for_it || !is_to_sign {
+        return None;
+    }
+    let decoding = DecodingKey::from_jwk(jwk).ok()?;
+    Some((
+        common.key_id.clone()?,
+        Key {
+            algorithm,
+            decoding,
+        },
+    ))
+}

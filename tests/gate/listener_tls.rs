@@ -1,0 +1,196 @@
+//! TLS on the listeners: certificates that are renewed while connections stand, clients' certificates, versions, HTTP/2.
+
+use hyper::Version;
+use rustix::process::Signal;
+
+use crate::support::tls::{Certificates, Speaker, Versions, connect};
+use crate::support::{Sidecar, eventually, shared};
+
+const ANY: Versions = rustls::ALL_VERSIONS;
+const V1_2: Versions = &[&rustls::version::TLS12];
+const V1_3: Versions = &[&rustls::version::TLS13];
+
+/// A sidecar that has a certificate; `keys` are further ones of its section.
+fn start(certificates: &Certificates, keys: &[(&str, String)]) -> Sidecar {
+    Sidecar::start(shared(), |config| {
+        for listener in ["server", "admin"] {
+            let mut tls = toml::Table::new();
+            tls.insert("cert_file".into(), certificates.text("server.pem").into());
+            tls.insert("key_file".into(), certificates.text("server.key").into());
+            if listener == "server" {
+                let keys = keys.iter().cloned();
+                tls.extend(keys.map(|(key, value)| (key.to_owned(), value.into())));
+                let section = config[listener].as_table_mut().unwrap();
+                section.insert("tls".into(), tls.into());
+            } else if keys.is_empty() {
+                // The admin listener of the others is asked for metrics in plaintext.
+                let section = config[listener].as_table_mut().unwrap();
+                section.insert("tls".into(), tls.into());
+            }
+        }
+    })
+}
+
+async fn livez(url: &str, config: rustls::ClientConfig, version: Version) -> bool {
+    let protocol = if version == Version::HTTP_2 {
+        "h2"
+    } else {
+        "http/1.1"
+    };
+    let Ok(stream) = connect(url, config, protocol).await else {
+        return false;
+    };
+    let Ok(mut speaker) = Speaker::new(stream, version).await else {
+        return false;
+    };
+    // A client's certificate is judged after the handshake of TLS 1.3 has ended for the client.
+    speaker
+        .get("/livez")
+        .await
+        .is_ok_and(|(status, _)| status == 200)
+}
+
+#[tokio::test]
+async fn both_listeners_speak_tls_and_http2_by_alpn() {
+    let certificates = Certificates::new(&[]);
+    let sidecar = start(&certificates, &[]);
+    for url in [&sidecar.http, &sidecar.admin] {
+        for version in [Version::HTTP_11, Version::HTTP_2] {
+            for versions in [V1_2, V1_3] {
+                let client = certificates.client(None, versions);
+                assert!(livez(url, client, version).await, "{url} {version:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_oldest_version_and_who_must_show_a_certificate() {
+    let (ours, theirs) = (Certificates::new(&["one"]), Certificates::new(&["one"]));
+    let ca = || ("client_ca_file", ours.text("ca.pem"));
+    let auth = |how: &str| ("client_auth", how.to_owned());
+    let min = |version: &str| ("min_version", version.to_owned());
+    // Another authority's certificate, shown by a client that trusts ours.
+    let foreign = |versions| {
+        std::fs::copy(ours.path("ca.pem"), theirs.path("ca.pem")).unwrap();
+        theirs.client(Some("one"), versions)
+    };
+    let own = |versions| ours.client(Some("one"), versions);
+    let none = |versions| ours.client(None, versions);
+    // The section's keys, and whether a client is served: with none, our and another authority's certificate, and by
+    // TLS 1.2 alone.
+    let cases = [
+        (vec![], [true, true, true, true]),
+        (vec![ca()], [false, true, false, false]),
+        (vec![ca(), auth("require")], [false, true, false, false]),
+        (vec![ca(), auth("optional")], [true, true, false, true]),
+        (vec![min("1.3")], [true, true, true, false]),
+        (vec![min("1.2")], [true, true, true, true]),
+    ];
+    for (keys, expected) in cases {
+        let mut with_plain_admin = keys.clone();
+        with_plain_admin.push(("min_version", "1.2".to_owned()));
+        let keys = if keys.is_empty() {
+            with_plain_admin
+        } else {
+            keys
+        };
+        let sidecar = start(&ours, &keys);
+        let served = [
+            livez(&sidecar.http, none(ANY), Version::HTTP_11).await,
+            livez(&sidecar.http, own(ANY), Version::HTTP_11).await,
+            livez(&sidecar.http, foreign(ANY), Version::HTTP_11).await,
+            livez(&sidecar.http, none(V1_2), Version::HTTP_11).await,
+        ];
+        assert_eq!(served, expected, "{keys:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_is_taken_and_a_bad_pair_is_not() {
+    let certificates = Certificates::new(&[]);
+    let sidecar = start(&certificates, &[("min_version", "1.2".to_owned())]);
+    let shown = async || {
+        let stream = connect(&sidecar.http, certificates.client(None, ANY), "http/1.1").await;
+        let stream = stream.unwrap();
+        let chain = stream.get_ref().1.peer_certificates().unwrap();
+        chain[0].to_vec()
+    };
+    let stream = connect(&sidecar.http, certificates.client(None, ANY), "h2").await;
+    let mut standing = Speaker::new(stream.unwrap(), Version::HTTP_2)
+        .await
+        .unwrap();
+    assert_eq!(standing.get("/livez").await.unwrap().0, 200);
+    let expiry = "bulkhead_tls_certificate_expiry_seconds{certificate=\"listener\"}";
+    eventually("the expiry is a metric", async || {
+        sidecar.metric(expiry).await > 1e8
+    })
+    .await;
+
+    let first = shown().await;
+    certificates.renew_server();
+    eventually("the renewed certificate is shown", async || {
+        shown().await != first
+    })
+    .await;
+    let second = shown().await;
+
+    // The key of another certificate: refused, told and counted, also when SIGHUP asks.
+    let other = Certificates::new(&[]);
+    let whole = std::fs::read(certificates.path("server.key")).unwrap();
+    std::fs::copy(other.path("server.key"), certificates.path("server.key")).unwrap();
+    sidecar.signal(Signal::HUP);
+    let refused = "bulkhead_tls_reloads_total{certificate=\"listener\",outcome=\"refused\"}";
+    eventually("the bad pair is refused", async || {
+        sidecar.metric(refused).await > 0.0
+    })
+    .await;
+    assert!(sidecar.has_logged("the certificate is not valid; the one before stays in use"));
+    assert_eq!(shown().await, second);
+
+    std::fs::write(certificates.path("server.key"), whole).unwrap();
+    certificates.renew_server();
+    sidecar.signal(Signal::HUP);
+    eventually("the next pair is shown", async || shown().await != second).await;
+    let taken = "bulkhead_tls_reloads_total{certificate=\"listener\",outcome=\"ok\"}";
+    assert!(sidecar.metric(taken).await >= 2.0);
+    // The connection from before has seen none of it.
+    assert_eq!(standing.get("/livez").await.unwrap().0, 200);
+}
+
+#[test]
+fn development_certificates_are_made_once_and_never_written_over() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let certificates = Certificates::new(&["one", "two"]);
+    let files = ["ca", "server", "one", "two"]
+        .map(|name| ["pem", "key"].map(|ending| certificates.path(&format!("{name}.{ending}"))));
+    let read = || {
+        files
+            .each_ref()
+            .map(|pair| pair.each_ref().map(|file| std::fs::read(file).unwrap()))
+    };
+    let first = read();
+    for [_, key] in &files {
+        let mode = std::fs::metadata(key).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{}", key.display());
+    }
+    certificates.make(&["one", "two"]);
+    assert_eq!(read(), first);
+
+    // A pair that has lost a half is not made anew, and nothing else is made beside it.
+    std::fs::remove_file(certificates.path("one.key")).unwrap();
+    let made = std::process::Command::new(env!("CARGO_BIN_EXE_bulkhead"))
+        .args([
+            "certs", "dev", "--client", "one", "--client", "three", "--dir",
+        ])
+        .arg(certificates.path(""))
+        .output()
+        .unwrap();
+    assert_eq!(made.status.code(), Some(2), "{made:?}");
+    assert!(
+        String::from_utf8_lossy(&made.stderr).contains("one.pem"),
+        "{made:?}"
+    );
+    assert!(!certificates.path("one.key").exists() && !certificates.path("three.pem").exists());
+}
