@@ -466,23 +466,26 @@ async fn redis_is_applied_and_every_change_is_named() {
         command.arg(&words[1..]);
         command.exec_async(&mut connection.clone()).await
     };
+    let send_all = async |told: &Value| {
+        for command in told["commands"].as_array().unwrap() {
+            let words: Vec<&str> = command
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|w| w.as_str().unwrap())
+                .collect();
+            let outcome = send(&words).await;
+            // The lines of newer commands are one word each, and may be refused.
+            assert!(
+                outcome.is_ok() || words.len() == 4,
+                "{words:?}: {outcome:?}"
+            );
+        }
+    };
     let (code, printed) = bench.grants("redis", &["--format", "json"]);
     assert_eq!(code, 0, "{printed}");
     let printed: Value = serde_json::from_str(&printed).unwrap();
-    for command in printed["commands"].as_array().unwrap() {
-        let words: Vec<&str> = command
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|w| w.as_str().unwrap())
-            .collect();
-        let outcome = send(&words).await;
-        // The lines of newer commands are one word each, and may be refused.
-        assert!(
-            outcome.is_ok() || words.len() == 4,
-            "{words:?}: {outcome:?}"
-        );
-    }
+    send_all(&printed).await;
     let (code, text) = bench.verify("redis");
     assert_eq!(code, 0, "{text}");
     let changes = [
@@ -535,19 +538,7 @@ async fn redis_is_applied_and_every_change_is_named() {
     let apply = async |bench: &Bench| {
         let (_, fix) = bench.verify_and("redis", &["--fix", "--format", "json"]);
         let fix: Value = serde_json::from_str(&fix).unwrap();
-        for command in fix["commands"].as_array().unwrap() {
-            let words: Vec<&str> = command
-                .as_array()
-                .unwrap()
-                .iter()
-                .map(|w| w.as_str().unwrap())
-                .collect();
-            let outcome = send(&words).await;
-            assert!(
-                outcome.is_ok() || words.len() == 4,
-                "{words:?}: {outcome:?}"
-            );
-        }
+        send_all(&fix).await;
     };
     apply(&bench).await;
     // Whether anybody needs a password to be the default user is the operator's.
