@@ -40,12 +40,7 @@ max_rows = 987654
 #[tokio::test]
 async fn a_decision_comes_with_its_reasons() {
     let dev = support::shared();
-    let config: toml::Table = (std::fs::read_to_string(&dev.config).unwrap())
-        .parse()
-        .unwrap();
-    let path = config["policy"]["path"].as_str().unwrap();
-    let policy = std::fs::read_to_string(dev.config.with_file_name(path)).unwrap();
-    let mut policy: toml::Table = policy.parse().unwrap();
+    let mut policy = dev.policy();
     policy.remove("rate_limits");
     policy.extend(ROLES.parse::<toml::Table>().unwrap());
     let folder = tempfile::tempdir().unwrap();
@@ -56,10 +51,7 @@ async fn a_decision_comes_with_its_reasons() {
         let mut found = lines.filter(|(_, line)| *line == of);
         found.next().map(|(at, _)| at + 1).unwrap()
     };
-    let sidecar = Sidecar::start(dev, |config| {
-        config["policy"]["path"] = folder.path().to_str().unwrap().into();
-    });
-    sidecar.ready().await;
+    let sidecar = Sidecar::start_under(dev, folder.path()).await;
     let explain = async |key: &str, store: &str, request: Value| {
         let body = json!({"store": store, "request": request});
         let reply = sidecar.post(key, "/v1/explain", &body).await;

@@ -1,7 +1,5 @@
 //! Rate limits end to end: what a policy may say of them, what callers are told, overrides.
 
-use std::path::PathBuf;
-
 use http_body_util::BodyExt;
 use hyper::Method;
 use serde_json::{Value, json};
@@ -12,12 +10,7 @@ use crate::support::{self, Dev, Reply, Sidecar, eventually, shared};
 
 /// The example policy with these limits in place of its own, and the role `app` as `role` says.
 pub fn policy(dev: &Dev, limits: &str, role: &str) -> tempfile::TempDir {
-    let config: toml::Table = (std::fs::read_to_string(&dev.config).unwrap())
-        .parse()
-        .unwrap();
-    let path = config["policy"]["path"].as_str().unwrap();
-    let text = std::fs::read_to_string(dev.config.with_file_name(path)).unwrap();
-    let mut policy: toml::Table = text.parse().unwrap();
+    let mut policy = dev.policy();
     let limits: toml::Table = limits.parse().unwrap();
     policy.insert("rate_limits".into(), limits.into());
     let app = policy["roles"]["app"].as_table_mut().unwrap();
@@ -31,11 +24,7 @@ pub fn policy(dev: &Dev, limits: &str, role: &str) -> tempfile::TempDir {
 /// A sidecar under such a policy.
 pub async fn sidecar(dev: &Dev, limits: &str, role: &str) -> (Sidecar, tempfile::TempDir) {
     let folder = policy(dev, limits, role);
-    let path = PathBuf::from(folder.path());
-    let sidecar = Sidecar::start(dev, |config| {
-        config["policy"]["path"] = path.to_str().unwrap().into();
-    });
-    sidecar.ready().await;
+    let sidecar = Sidecar::start_under(dev, folder.path()).await;
     (sidecar, folder)
 }
 

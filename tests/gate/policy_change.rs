@@ -60,20 +60,12 @@ struct Changing {
 
 impl Changing {
     async fn start(dev: &Dev) -> Self {
-        let config: toml::Table = (std::fs::read_to_string(&dev.config).unwrap())
-            .parse()
-            .unwrap();
-        let path = config["policy"]["path"].as_str().unwrap();
-        let policy = std::fs::read_to_string(dev.config.with_file_name(path)).unwrap();
-        let mut stores: toml::Table = policy.parse().unwrap();
+        let mut stores = dev.policy();
         stores.remove("rate_limits");
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("policy.toml");
         write(&file, &stores, BEFORE);
-        let sidecar = Sidecar::start(dev, |config| {
-            config["policy"]["path"] = folder.path().to_str().unwrap().into();
-        });
-        sidecar.ready().await;
+        let sidecar = Sidecar::start_under(dev, folder.path()).await;
         Self {
             sidecar,
             file,

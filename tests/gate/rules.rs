@@ -50,21 +50,13 @@ deny_columns = ["email"]
 "#;
 
 async fn sidecar(dev: &Dev) -> (Sidecar, tempfile::TempDir) {
-    let config: toml::Table = (std::fs::read_to_string(&dev.config).unwrap())
-        .parse()
-        .unwrap();
-    let path = config["policy"]["path"].as_str().unwrap();
-    let policy = std::fs::read_to_string(dev.config.with_file_name(path)).unwrap();
-    let mut policy: toml::Table = policy.parse().unwrap();
+    let mut policy = dev.policy();
     let rules: toml::Table = ROLES.parse().unwrap();
     policy.remove("rate_limits");
     policy.extend(rules);
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("policy.toml"), policy.to_string()).unwrap();
-    let sidecar = Sidecar::start(dev, |config| {
-        config["policy"]["path"] = folder.path().to_str().unwrap().into();
-    });
-    sidecar.ready().await;
+    let sidecar = Sidecar::start_under(dev, folder.path()).await;
     (sidecar, folder)
 }
 

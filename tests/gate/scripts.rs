@@ -17,22 +17,13 @@ fn digest(script: &str) -> String {
 
 /// A sidecar whose policy is the shared one and a file that lists the script.
 async fn sidecar(dev: &Dev) -> (Sidecar, tempfile::TempDir) {
-    let config: toml::Table = std::fs::read_to_string(&dev.config)
-        .unwrap()
-        .parse()
-        .unwrap();
-    let policy = dev
-        .config
-        .with_file_name(config["policy"]["path"].as_str().unwrap());
     let folder = tempfile::tempdir().unwrap();
-    std::fs::copy(policy, folder.path().join("policy.toml")).unwrap();
+    let policy = dev.policy().to_string();
+    std::fs::write(folder.path().join("policy.toml"), policy).unwrap();
     let listed = digest(LISTED);
     let text = format!("version = 1\n[stores.redis]\nscripts = [\"{listed}\"]\n");
     std::fs::write(folder.path().join("scripts.toml"), text).unwrap();
-    let sidecar = Sidecar::start(dev, |config| {
-        config["policy"]["path"] = folder.path().to_str().unwrap().into();
-    });
-    sidecar.ready().await;
+    let sidecar = Sidecar::start_under(dev, folder.path()).await;
     (sidecar, folder)
 }
 

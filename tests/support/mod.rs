@@ -65,6 +65,16 @@ pub fn shared() -> &'static Dev {
 }
 
 impl Dev {
+    /// The policy that its own sidecar is under.
+    pub fn policy(&self) -> toml::Table {
+        let config: toml::Table = (std::fs::read_to_string(&self.config).unwrap())
+            .parse()
+            .unwrap();
+        let path = config["policy"]["path"].as_str().unwrap();
+        let policy = std::fs::read_to_string(self.config.with_file_name(path)).unwrap();
+        policy.parse().unwrap()
+    }
+
     pub fn start() -> Self {
         // The servers run as another user when the tests run as root, so the folder must be reachable.
         let folder = tempfile::Builder::new()
@@ -241,6 +251,15 @@ impl Sidecar {
             log,
             _folder: folder,
         }
+    }
+
+    /// Starts one under the policy files of `folder`, and waits until it is ready.
+    pub async fn start_under(dev: &Dev, folder: &std::path::Path) -> Self {
+        let sidecar = Self::start(dev, |config| {
+            config["policy"]["path"] = folder.to_str().unwrap().into();
+        });
+        sidecar.ready().await;
+        sidecar
     }
 
     pub async fn post(&self, key: &str, path: &str, body: &Value) -> Reply {
