@@ -9,6 +9,7 @@ pub mod transaction;
 pub mod certificates;
 pub mod config;
 pub mod error;
+mod lock;
 pub mod memory;
 pub mod system;
 

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 
 use super::respond;
 use crate::error::{Code, Problem};
+use crate::lock::Unpoisoned as _;
 
 /// Refusals that are being told at once; whoever comes meanwhile is closed without a word.
 const REFUSALS_MAX: usize = 64;
@@ -106,7 +107,7 @@ impl Caps {
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.lock().unpoisoned()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
 use super::coding::{Coder, Coding};
+use crate::lock::Unpoisoned as _;
 use crate::memory::Part;
 use crate::record::health::Lingering;
 
@@ -87,7 +88,7 @@ impl Watched {
 
 impl Rest {
     fn held(&self) -> MutexGuard<'_, Option<(Bytes, Option<Part>)>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        self.held.lock().unpoisoned()
     }
 }
 

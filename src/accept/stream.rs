@@ -2,7 +2,7 @@
 //! body, so that a client that reads slowly slows the database down, and one that leaves ends its statement.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use crate::error::Problem;
 use crate::execute::stores::Answer;
 use crate::gate::{Ask, Gate};
 use crate::limit::Quota;
+use crate::lock::Unpoisoned as _;
 use crate::operation::Store;
 use crate::reply::{Column, Gone, RowSink, SinkError, Summary, Value};
 use crate::wire::ndjson::{Form, Ndjson};
@@ -100,7 +101,7 @@ where
             drop(sink);
             answer
         });
-        let lines = home.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let lines = home.lock().unpoisoned().take();
         match (ended, lines) {
             (ended, Some(mut lines)) if lines.started.is_none() => {
                 match ended {
@@ -192,7 +193,7 @@ struct StreamSink {
 
 impl Drop for StreamSink {
     fn drop(&mut self) {
-        *self.home.lock().unwrap_or_else(PoisonError::into_inner) = self.lines.take();
+        *self.home.lock().unpoisoned() = self.lines.take();
     }
 }
 

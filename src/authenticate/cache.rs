@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -14,6 +14,7 @@ use quick_cache::sync::Cache;
 
 use super::key::{Hash, Presented};
 use super::row::{Row, Secret, secret_of};
+use crate::lock::Unpoisoned as _;
 use crate::system::changes::{Change, Table};
 
 /// Keys that exist, remembered at once.
@@ -285,7 +286,7 @@ impl Keys {
     }
 
     fn counts(&self) -> MutexGuard<'_, Counts> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counts.lock().unpoisoned()
     }
 }
 

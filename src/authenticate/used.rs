@@ -1,10 +1,11 @@
 //! When keys were last used, written in batches and off the requests' path.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use tokio_postgres::types::ToSql;
 
+use crate::lock::Unpoisoned as _;
 use crate::system::{STATEMENT_TIMEOUT, System, Unavailable};
 
 /// Keys whose use waits to be written; beyond them it is not noted.
@@ -22,7 +23,7 @@ pub struct LastUsed {
 
 impl LastUsed {
     pub fn note(&self, id: &str) {
-        let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ids = self.ids.lock().unpoisoned();
         if ids.len() < NOTED_MAX && !ids.contains(id) {
             ids.insert(id.to_owned());
         }
@@ -30,7 +31,7 @@ impl LastUsed {
 
     /// Takes what is noted, to be written.
     pub fn take(&self) -> Vec<String> {
-        let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ids = self.ids.lock().unpoisoned();
         std::mem::take(&mut *ids).into_iter().collect()
     }
 

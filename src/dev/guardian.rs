@@ -9,9 +9,10 @@ use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::error::DevError;
+use crate::lock::Unpoisoned as _;
 
 /// Servers lead process groups of their own: Ctrl-C at the terminal reaches us alone, and what a server or
 /// installer started can be found. The first signal goes to the leader only; its helpers then end by
@@ -106,11 +107,7 @@ impl Guardian {
 
     /// Closes the pipe and waits until the shell has ended what was left and removed the folder.
     pub(crate) async fn finish(self) {
-        let taken = self
-            .shell
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let taken = self.shell.lock().unpoisoned().take();
         if let Some(mut child) = taken {
             drop(child.stdin.take());
             // A failed wait means that the shell is gone already, which is all that is wanted.
@@ -121,7 +118,7 @@ impl Guardian {
     /// A few bytes into an empty pipe: this cannot block. If the shell was killed, the write fails and
     /// there is nobody to tell.
     fn tell(&self, line: &str) {
-        let mut shell = self.shell.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shell = self.shell.lock().unpoisoned();
         if let Some(stdin) = shell.as_mut().and_then(|child| child.stdin.as_mut()) {
             let _ = stdin.write_all(line.as_bytes());
         }

@@ -4,7 +4,7 @@
 //! counts from the next connection on. One that cannot be used does not replace one that can.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -12,6 +12,7 @@ use rustls::{ClientConfig, RootCertStore};
 use sha2::{Digest as _, Sha256};
 
 use super::settings::{TlsMode, TlsSettings};
+use crate::lock::Unpoisoned as _;
 
 /// Why no TLS configuration could be made.
 #[derive(Debug, thiserror::Error)]
@@ -226,7 +227,7 @@ impl<T: Clone> Renewed<T> {
     }
 
     fn look(&self) -> (T, bool) {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.current.lock().unpoisoned();
         if !self.settings.has_files() {
             return (current.made.clone(), false);
         }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::{Duration, Instant};
 
 use super::gcra::Rate;
@@ -11,6 +11,7 @@ use super::local::{HandedClock, Local};
 use super::shared::redis_key;
 use crate::decide::RateLimit;
 use crate::decide::limits::Per;
+use crate::lock::Unpoisoned as _;
 
 /// Buckets that are kept. Beyond them, new keys of a limit share one; each is about 500 bytes.
 pub const BUCKETS_MAX: usize = 10_000;
@@ -71,7 +72,7 @@ impl Held {
 impl Counted {
     /// Never held across an await.
     pub fn held(&self) -> MutexGuard<'_, Held> {
-        self.lease.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lease.lock().unpoisoned()
     }
 
     fn is_idle(&self, now: Instant) -> bool {
@@ -176,7 +177,7 @@ impl Buckets {
 
     /// The bucket of `name`, if there is one.
     pub fn find(&self, limit: &RateLimit, name: &str) -> Option<Arc<Bucket>> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.read().unpoisoned();
         let buckets = known.limits.get(&limit.name)?.of(limit.per);
         buckets.get(name).map(Arc::clone)
     }
@@ -188,7 +189,7 @@ impl Buckets {
         rates: Option<Rates>,
         now: Instant,
     ) -> Arc<Bucket> {
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.write().unpoisoned();
         let is_known = (known.limits.get(&limit.name))
             .is_some_and(|buckets| buckets.of(limit.per).contains_key(name));
         if !is_known && known.count >= self.max {

@@ -1,13 +1,14 @@
 //! Whether each store answers: probed in the background, corrected by what requests see.
 
 use std::sync::Arc;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
 
+use crate::lock::Unpoisoned as _;
 use crate::operation::Store;
 
 /// Pause between two probes of a store.
@@ -35,7 +36,7 @@ struct State {
 
 impl State {
     fn grants(&self) -> Option<Grants> {
-        *self.grants.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.grants.lock().unpoisoned()
     }
 
     fn report(&self) -> Value {
@@ -139,7 +140,7 @@ impl Health {
     /// Notes how a store's own grants differ, and whether it is held back for it.
     pub fn set_grants(&self, store: Store, grants: Grants, held_back: bool) {
         let state = self.of(store);
-        *state.grants.lock().unwrap_or_else(PoisonError::into_inner) = Some(grants);
+        *state.grants.lock().unpoisoned() = Some(grants);
         state.held_back.store(held_back, Ordering::SeqCst);
     }
 
@@ -154,19 +155,16 @@ impl Health {
     }
 
     pub fn policy_accepted(&self) {
-        *self.rejected.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.rejected.lock().unpoisoned() = None;
     }
 
     pub fn policy_refused(&self, rejected: Rejected) {
-        *self.rejected.lock().unwrap_or_else(PoisonError::into_inner) = Some(rejected);
+        *self.rejected.lock().unpoisoned() = Some(rejected);
     }
 
     /// The policy on disk that is not in force, if there is one.
     pub fn rejected(&self) -> Option<Rejected> {
-        self.rejected
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.rejected.lock().unpoisoned().clone()
     }
 
     pub fn down(&self, store: Store) {

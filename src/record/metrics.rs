@@ -6,7 +6,7 @@ mod grants;
 mod limiter;
 mod tls;
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use prometheus::proto::{LabelPair, Metric, MetricFamily, MetricType, Summary};
@@ -17,6 +17,7 @@ use prometheus::{
 
 use crate::error::Code;
 use crate::execute::pool::PoolState;
+use crate::lock::Unpoisoned as _;
 use crate::operation::Store;
 use crate::record::health::Grants;
 use grants::NativeGrants;
@@ -352,7 +353,7 @@ impl Pools {
         }
         if let Some(waits) = self.waits.get(store as usize) {
             let seconds = pool.waited_us_total as f64 / 1e6;
-            *waits.lock().unwrap_or_else(PoisonError::into_inner) = (pool.waits_total, seconds);
+            *waits.lock().unpoisoned() = (pool.waits_total, seconds);
         }
     }
 
@@ -363,7 +364,7 @@ impl Pools {
         family.set_help("Time that callers waited for a connection.".into());
         family.set_field_type(MetricType::SUMMARY);
         for (store, waits) in Store::ALL.into_iter().zip(&self.waits) {
-            let (count, seconds) = *waits.lock().unwrap_or_else(PoisonError::into_inner);
+            let (count, seconds) = *waits.lock().unpoisoned();
             let mut summary = Summary::default();
             summary.set_sample_count(count);
             summary.set_sample_sum(seconds);

@@ -13,8 +13,8 @@ mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hyper::Uri;
@@ -25,6 +25,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Error, Principal};
 use crate::execute::redis::link::{ConnectError, RedisSettings};
+use crate::lock::Unpoisoned as _;
 pub use signature::ALGORITHMS;
 
 use blacklist::Blacklist;
@@ -231,18 +232,12 @@ impl Tokens {
 
 impl Verified {
     fn is_clear(&self, now: Instant) -> bool {
-        let cleared_at = self
-            .cleared_at
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let cleared_at = self.cleared_at.lock().unpoisoned();
         cleared_at.is_some_and(|at| now.saturating_duration_since(at) < BLACKLIST_FRESH)
     }
 
     fn clear(&self, now: Instant) {
-        let mut cleared_at = self
-            .cleared_at
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut cleared_at = self.cleared_at.lock().unpoisoned();
         *cleared_at = Some(now);
     }
 }

@@ -5,13 +5,14 @@
 //! these are the same. What the parameters must be is remembered, and checked for every request.
 
 use std::hash::{Hash, Hasher};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use quick_cache::sync::Cache;
 use quick_cache::{Equivalent, Weighter};
 
 use super::{Column, Columns, Forbidden, Index, ParameterRule, Restricted, Restrictions};
 use crate::decide::rules::{Attribute, TableRules};
+use crate::lock::Unpoisoned as _;
 use crate::operation::{Object, Store};
 
 /// What the cache of one policy may hold: texts, and what they become.
@@ -146,10 +147,7 @@ impl Rewritings {
                 .iter()
                 .map(|(object, rules)| ((*object).clone(), Arc::clone(rules)))
                 .collect(),
-            answers: noted
-                .answers
-                .into_inner()
-                .unwrap_or_else(PoisonError::into_inner),
+            answers: noted.answers.into_inner().unpoisoned(),
         };
         let key = Key {
             store,
@@ -237,7 +235,7 @@ struct Noted<'c> {
 
 impl Noted<'_> {
     fn note(&self, answer: Answer) {
-        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut answers = self.answers.lock().unpoisoned();
         answers.push(answer);
     }
 }

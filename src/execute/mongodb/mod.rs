@@ -26,7 +26,7 @@ mod twice_server_tests;
 #[cfg(test)]
 mod values_server_tests;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
@@ -50,6 +50,7 @@ use crate::execute::Error;
 use crate::execute::pool::{Slot, Turns};
 use crate::execute::transaction::Desk;
 use crate::limit::Ticket;
+use crate::lock::Unpoisoned as _;
 use crate::operation::{Payload, Store};
 use crate::reply::RowSink;
 use command::Prepared;
@@ -293,11 +294,7 @@ impl MongoStore {
     }
 
     fn cursors(&self) -> MutexGuard<'_, Cursors<Continued>> {
-        // The registry has no state that a panic could leave half-changed.
-        self.0
-            .cursors
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.0.cursors.lock().unpoisoned()
     }
 
     /// Kills one cursor on the server, as well as it can: what remains, the server's own idle limit ends.

@@ -1,10 +1,12 @@
 //! Whether a database can be reached, so that nobody waits for one that is down.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
+
+use crate::lock::Unpoisoned as _;
 
 /// The first pause between two attempts to connect to a database that is down.
 const RETRY_MIN_MS: u64 = 100;
@@ -93,7 +95,7 @@ impl Circuit {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unpoisoned()
     }
 }
 

@@ -6,11 +6,13 @@
 //! with a shorter line takes the place of the last one in the longest, and who has that line is refused.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use tokio::time::timeout;
+
+use crate::lock::Unpoisoned as _;
 
 /// Slots, and who waits for them. Without waiting, taking one costs a lock and no more.
 pub(in crate::execute) struct Turns {
@@ -187,7 +189,7 @@ impl Turns {
 
     /// The state is whole between any two statements that could panic.
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unpoisoned()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use redis::Cmd;
@@ -13,6 +13,7 @@ use super::dial::{Connection, Dial};
 use super::line::{Answer, Bounds, Got, Room};
 use super::link::Away;
 use super::settings::BlockingSettings;
+use crate::lock::Unpoisoned as _;
 
 /// Which server a connection leads to; empty where there is but one.
 pub type Whereto = Arc<str>;
@@ -59,7 +60,7 @@ impl Blocking {
     /// A place for a command of this key; `None` where all are taken, or as many by the key as one may have.
     pub fn place(&self, key_id: &str) -> Option<Place<'_>> {
         let place = self.places.try_acquire().ok()?;
-        let mut keys = lock(&self.keys);
+        let mut keys = self.keys.lock().unpoisoned();
         let taken = keys.get(key_id).copied().unwrap_or(0);
         if taken >= self.settings.per_key_max {
             return None;
@@ -128,7 +129,7 @@ impl Place<'_> {
     }
 
     fn take(&self, whereto: &Whereto) -> Option<Connection> {
-        let mut idle = lock(&self.blocking.idle);
+        let mut idle = self.blocking.idle.lock().unpoisoned();
         let index = idle.iter().rposition(|(other, _)| other == whereto);
         if index.is_none() && idle.len() + self.blocking.in_use() > self.blocking.max() {
             // One that leads elsewhere makes room for the new one.
@@ -138,13 +139,17 @@ impl Place<'_> {
     }
 
     fn give_back(&self, whereto: &Whereto, connection: Connection) {
-        lock(&self.blocking.idle).push((Arc::clone(whereto), connection));
+        self.blocking
+            .idle
+            .lock()
+            .unpoisoned()
+            .push((Arc::clone(whereto), connection));
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        let mut keys = lock(&self.blocking.keys);
+        let mut keys = self.blocking.keys.lock().unpoisoned();
         if let Some(taken) = keys.get_mut(&self.key) {
             *taken -= 1;
             if *taken == 0 {
@@ -152,9 +157,4 @@ impl Drop for Place<'_> {
             }
         }
     }
-}
-
-/// Nothing is left half-changed where somebody panics.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

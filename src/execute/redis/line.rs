@@ -6,7 +6,7 @@
 //! arrives, and so is what nobody waits for any more.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use redis::Value;
@@ -20,6 +20,7 @@ use super::link::{
     RECONNECT_WAIT_MS_MAX, SUSPECT_MS_MIN, WRITE_QUEUE_MAX,
 };
 use super::replies::{Replies, Reply};
+use crate::lock::Unpoisoned as _;
 use crate::memory::{Memory, Part};
 
 /// Bytes of the replies to one request.
@@ -227,10 +228,7 @@ fn lost() -> Away {
 
 impl Inner {
     fn down_since(&self) -> Instant {
-        *self
-            .down_since
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        *self.down_since.lock().unpoisoned()
     }
 
     fn connected(&self) {
@@ -243,10 +241,7 @@ impl Inner {
 
     fn fell(&self) {
         if self.up.send_replace(false) {
-            let mut since = self
-                .down_since
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
+            let mut since = self.down_since.lock().unpoisoned();
             *since = Instant::now();
         }
     }

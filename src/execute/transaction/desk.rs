@@ -1,6 +1,6 @@
 //! Where a store's open transactions wait between requests.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
 use super::fault::{Ended, Fate, Fault};
@@ -8,6 +8,7 @@ use super::registry::{Caps, Full, Refusal, Registry};
 use super::{Begun, CONTROL_TIMEOUT_MS, Limits, RollBack, Statement, Transaction, Transactional};
 use crate::execute::Error;
 use crate::execute::settings::TransactionSettings;
+use crate::lock::Unpoisoned as _;
 use crate::operation::Store;
 use crate::reply::{RowSink, Summary};
 use crate::transaction::{Options, TransactionId};
@@ -270,5 +271,5 @@ async fn reap<T: RollBack>(registry: Weak<Mutex<Registry<T>>>) {
 
 /// The registry has no state that a panic could leave half-changed.
 fn lock<T>(registry: &Mutex<Registry<T>>) -> MutexGuard<'_, Registry<T>> {
-    registry.lock().unwrap_or_else(PoisonError::into_inner)
+    registry.lock().unpoisoned()
 }

@@ -27,7 +27,7 @@ mod write;
 mod tests;
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use self::statement::Rewriter;
 use self::table::Tables;
@@ -35,6 +35,7 @@ use super::{Column, Columns, Forbidden, Restricted, Restrictions};
 use crate::authenticate::Principal;
 use crate::classify::{lanes, postgres as parser};
 use crate::decide::rules::TableRules;
+use crate::lock::Unpoisoned as _;
 use crate::operation::Object;
 
 type Result<T> = std::result::Result<T, Forbidden>;
@@ -132,7 +133,7 @@ impl Columns for Asking {
         self.ask
             .send((namespace.to_owned(), table.to_owned()))
             .ok()?;
-        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let answers = self.answers.lock().unpoisoned();
         answers.recv().ok()?
     }
 }
