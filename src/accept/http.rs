@@ -11,7 +11,7 @@ use serde_json::json;
 use super::admin;
 use super::body::{self, Bounds, RowsWanted, invalid};
 use super::coding::{Coding, quality};
-use super::host;
+use super::doubt;
 use super::respond::{self, Reply};
 use super::routes::{self, Route};
 use super::stream::{self, Streaming};
@@ -78,7 +78,7 @@ impl Door {
         let accepted = Coding::accepted(request.headers());
         let send_timeout = self.send_timeout;
         let mut quota = None;
-        let doubtful = host::doubtful(&request);
+        let doubtful = doubt::doubtful(&request);
         let reply = match (
             routes::find(request.method(), request.uri().path()),
             head.ambiguous.or(doubtful),
@@ -90,7 +90,7 @@ impl Door {
         let mut reply = reply.unwrap_or_else(|problem| respond::problem(&problem, &id));
         respond::pack(&mut reply, accepted);
         if doubtful.is_some() {
-            host::close(&mut reply);
+            doubt::close(&mut reply);
         }
         reply.body_mut().watch(send_timeout);
         respond::finish(reply, &id, traceparent, quota.as_ref())

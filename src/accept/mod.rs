@@ -6,7 +6,7 @@ mod caps;
 mod coding;
 mod conduct;
 mod connection;
-mod host;
+mod doubt;
 pub mod http;
 pub mod listener;
 mod patience;

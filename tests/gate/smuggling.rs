@@ -116,6 +116,30 @@ async fn framing_that_can_be_read_in_two_ways_hides_nothing() {
             &[400],
         ),
         (
+            "a packed body, then chunked",
+            "transfer-encoding: gzip, chunked\r\n".into(),
+            chunked.clone(),
+            &[400],
+        ),
+        (
+            "two TE, the first another",
+            format!("transfer-encoding: gzip\r\n{te}"),
+            chunked.clone(),
+            &[400],
+        ),
+        (
+            "chunked twice",
+            "transfer-encoding: chunked, chunked\r\n".into(),
+            chunked.clone(),
+            &[400],
+        ),
+        (
+            "chunked after nothing",
+            "transfer-encoding: , chunked\r\n".into(),
+            chunked.clone(),
+            &[400],
+        ),
+        (
             "TE with a tab inside",
             "transfer-encoding: chun\tked\r\n".into(),
             chunked.clone(),
