@@ -20,6 +20,7 @@ pub enum Code {
     PolicyUnknownObject,
     PolicyForbiddenStatement,
     RouteUnknown,
+    RouteMethodNotAllowed,
     StoreNotConfigured,
     TransactionNotFound,
     TransactionExpired,
@@ -40,7 +41,7 @@ pub enum Code {
 }
 
 impl Code {
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::RequestInvalid,
         Self::StatementUnparsable,
         Self::AuthMissing,
@@ -52,6 +53,7 @@ impl Code {
         Self::PolicyUnknownObject,
         Self::PolicyForbiddenStatement,
         Self::RouteUnknown,
+        Self::RouteMethodNotAllowed,
         Self::StoreNotConfigured,
         Self::TransactionNotFound,
         Self::TransactionExpired,
@@ -83,6 +85,7 @@ impl Code {
             Self::PolicyUnknownObject => "policy.unknown_object",
             Self::PolicyForbiddenStatement => "policy.forbidden_statement",
             Self::RouteUnknown => "route.unknown",
+            Self::RouteMethodNotAllowed => "route.method_not_allowed",
             Self::StoreNotConfigured => "store.not_configured",
             Self::TransactionNotFound => "transaction.not_found",
             Self::TransactionExpired => "transaction.expired",
@@ -111,6 +114,7 @@ impl Code {
             | Self::PolicyUnknownObject
             | Self::PolicyForbiddenStatement => 403,
             Self::RouteUnknown | Self::StoreNotConfigured | Self::TransactionNotFound => 404,
+            Self::RouteMethodNotAllowed => 405,
             Self::StoreConflict => 409,
             Self::TransactionExpired => 410,
             Self::RequestTooLarge => 413,
@@ -142,6 +146,7 @@ impl Code {
             Self::PolicyUnknownObject => "the policy does not know this object",
             Self::PolicyForbiddenStatement => "this statement is never allowed",
             Self::RouteUnknown => "there is no such route",
+            Self::RouteMethodNotAllowed => "the route takes another method",
             Self::StoreNotConfigured => "this store is not configured",
             Self::TransactionNotFound => "there is no such transaction",
             Self::TransactionExpired => "the transaction has expired",
@@ -162,6 +167,25 @@ impl Code {
     }
 }
 
+/// The methods that a route takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Methods {
+    /// It is read. HEAD is answered like GET, without the body.
+    Read,
+    /// It does something.
+    Post,
+}
+
+impl Methods {
+    /// As `Allow` has them (RFC 9110 section 10.2.1).
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "GET, HEAD",
+            Self::Post => "POST",
+        }
+    }
+}
+
 /// What a caller is told: a stable code, what to do, and the members that code needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -170,6 +194,8 @@ pub struct Problem {
     pub detail: String,
     /// `policy.wrong_store`: the store to ask.
     pub lives_in: Option<Store>,
+    /// `route.method_not_allowed`: the methods that the route takes.
+    pub allow: Option<Methods>,
     /// The objects that the refusal is about, as the statement named them.
     pub objects: Vec<String>,
     /// PostgreSQL's and MySQL's SQLSTATE, for the caller's own statement.
@@ -191,6 +217,7 @@ impl Problem {
             code,
             detail: detail.into(),
             lives_in: None,
+            allow: None,
             objects: Vec::new(),
             sqlstate: None,
             errno: None,

@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use hyper::body::Incoming;
 use hyper::header::HeaderValue;
-use hyper::{Method, Request, StatusCode};
+use hyper::{Request, StatusCode};
 use serde_json::{Value, json};
 
+use super::body::invalid;
+use super::doubt;
 use super::respond::{self, Reply};
-use crate::error::{Code, Problem};
+use super::routes::takes;
+use crate::error::{Code, Methods, Problem};
 use crate::gate::Gate;
 use crate::operation::Store;
 
@@ -17,20 +20,34 @@ const METRICS_TYPE: HeaderValue = HeaderValue::from_static("text/plain; version=
 
 /// Answers one request to the admin listener.
 pub async fn handle(gate: Arc<Gate>, request: Request<Incoming>) -> Reply {
-    let is_get = matches!(*request.method(), Method::GET | Method::HEAD);
-    match request.uri().path() {
-        "/metrics" if is_get => metrics(&gate),
-        "/health" if is_get => health(&gate),
-        "/livez" if is_get => livez(),
-        "/readyz" if is_get => readyz(&gate),
-        _ => respond::problem(
-            &Problem::new(
+    let doubtful = doubt::doubtful(&request);
+    let found = find(&request).and_then(|answer| match doubtful {
+        None => Ok(answer(&gate)),
+        Some(reason) => Err(invalid(reason)),
+    });
+    let mut reply = found.unwrap_or_else(|problem| respond::problem(&problem, "-"));
+    if doubtful.is_some() {
+        doubt::close(&mut reply);
+    }
+    reply
+}
+
+fn find(request: &Request<Incoming>) -> Result<fn(&Gate) -> Reply, Problem> {
+    let path = request.uri().path();
+    let answer: fn(&Gate) -> Reply = match path {
+        "/metrics" => metrics,
+        "/health" => health,
+        "/livez" => |_| livez(),
+        "/readyz" => readyz,
+        _ => {
+            return Err(Problem::new(
                 Code::RouteUnknown,
                 "the admin listener has GET /metrics, /health, /livez and /readyz",
-            ),
-            "-",
-        ),
-    }
+            ));
+        }
+    };
+    takes(path, Methods::Read, request.method())?;
+    Ok(answer)
 }
 
 /// Every configured store and the policy in force; 503 unless all stores are up and none is held back.

@@ -1,7 +1,9 @@
 //! Replies: JSON, problem+json (RFC 9457), and the headers every reply has.
 
 use hyper::body::Bytes;
-use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, VARY};
+use hyper::header::{
+    ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, VARY,
+};
 use hyper::{Response, StatusCode};
 use serde_json::{Map, Value};
 
@@ -99,6 +101,10 @@ pub fn problem(problem: &Problem, request_id: &str) -> Reply {
         // The header counts whole seconds; rounding down would invite a caller back too early.
         let seconds = retry_after_ms.div_ceil(1000).max(1);
         reply.headers_mut().insert(RETRY_AFTER, seconds.into());
+    }
+    if let Some(allow) = problem.allow {
+        let allow = HeaderValue::from_static(allow.as_str());
+        reply.headers_mut().insert(ALLOW, allow);
     }
     reply
 }

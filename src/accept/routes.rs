@@ -2,7 +2,7 @@
 
 use hyper::Method;
 
-use crate::error::{Code, Problem, PublicError};
+use crate::error::{Code, Methods, Problem, PublicError};
 use crate::execute::transaction::Fault;
 use crate::operation::Store;
 use crate::transaction::TransactionId;
@@ -42,23 +42,26 @@ pub enum Step {
 
 /// Finds the route, or says which method it wants.
 pub fn find(method: &Method, path: &str) -> Result<Route, Problem> {
-    let (route, wanted) = match path {
-        "/v1/postgres/query" => (Route::Query(Store::Postgres), Method::POST),
-        "/v1/mysql/query" => (Route::Query(Store::Mysql), Method::POST),
-        "/v1/postgres/batch" => (Route::Batch(Store::Postgres), Method::POST),
-        "/v1/mysql/batch" => (Route::Batch(Store::Mysql), Method::POST),
-        "/v1/postgres/transactions" => (Route::Transactions(Store::Postgres), Method::POST),
-        "/v1/mysql/transactions" => (Route::Transactions(Store::Mysql), Method::POST),
-        "/v1/mongodb/command" => (Route::MongodbCommand, Method::POST),
-        "/v1/redis/command" => (Route::RedisCommand, Method::POST),
-        "/v1/redis/pipeline" => (Route::RedisPipeline, Method::POST),
-        "/v1/explain" => (Route::Explain, Method::POST),
-        "/v1/whoami" => (Route::Whoami, Method::GET),
-        "/health" => (Route::Health, Method::GET),
-        "/livez" => (Route::Livez, Method::GET),
-        "/readyz" => (Route::Readyz, Method::GET),
+    let (route, methods) = match path {
+        "/v1/postgres/query" => (Route::Query(Store::Postgres), Methods::Post),
+        "/v1/mysql/query" => (Route::Query(Store::Mysql), Methods::Post),
+        "/v1/postgres/batch" => (Route::Batch(Store::Postgres), Methods::Post),
+        "/v1/mysql/batch" => (Route::Batch(Store::Mysql), Methods::Post),
+        "/v1/postgres/transactions" => (Route::Transactions(Store::Postgres), Methods::Post),
+        "/v1/mysql/transactions" => (Route::Transactions(Store::Mysql), Methods::Post),
+        "/v1/mongodb/command" => (Route::MongodbCommand, Methods::Post),
+        "/v1/redis/command" => (Route::RedisCommand, Methods::Post),
+        "/v1/redis/pipeline" => (Route::RedisPipeline, Methods::Post),
+        "/v1/explain" => (Route::Explain, Methods::Post),
+        "/v1/whoami" => (Route::Whoami, Methods::Read),
+        "/health" => (Route::Health, Methods::Read),
+        "/livez" => (Route::Livez, Methods::Read),
+        "/readyz" => (Route::Readyz, Methods::Read),
         _ => match transaction(path) {
-            Some(route) => (route?, Method::POST),
+            Some(route) => {
+                takes(path, Methods::Post, method)?;
+                (route?, Methods::Post)
+            }
             None => {
                 return Err(Problem::new(
                     Code::RouteUnknown,
@@ -67,13 +70,22 @@ pub fn find(method: &Method, path: &str) -> Result<Route, Problem> {
             }
         },
     };
-    if *method == wanted || (wanted == Method::GET && *method == Method::HEAD) {
-        return Ok(route);
+    takes(path, methods, method)?;
+    Ok(route)
+}
+
+/// Whether `method` is one of the `methods` of `path`.
+pub(super) fn takes(path: &str, methods: Methods, method: &Method) -> Result<(), Problem> {
+    let mut known = methods.as_str().split(", ");
+    if known.any(|known| known == method.as_str()) {
+        return Ok(());
     }
-    Err(Problem::new(
-        Code::RouteUnknown,
-        format!("{path} takes {wanted}, not {method}"),
-    ))
+    let mut problem = Problem::new(
+        Code::RouteMethodNotAllowed,
+        format!("{path} takes {}, not {method}", methods.as_str()),
+    );
+    problem.allow = Some(methods);
+    Err(problem)
 }
 
 /// `/v1/{store}/transactions/{id}/{step}`. A name that is none of ours is told like one that is not the key's.
@@ -145,5 +157,19 @@ mod tests {
         assert_eq!(unnamed.unwrap_err().code, Code::TransactionNotFound);
         check(Method::GET, "/health", Some(Route::Health));
         check(Method::HEAD, "/livez", Some(Route::Livez));
+        for (method, path, allow) in [
+            (Method::GET, "/v1/mysql/query", Methods::Post),
+            (
+                Method::GET,
+                "/v1/mysql/transactions/tx_1/commit",
+                Methods::Post,
+            ),
+            (Method::DELETE, "/v1/whoami", Methods::Read),
+            (Method::OPTIONS, "/health", Methods::Read),
+        ] {
+            let problem = find(&method, path).unwrap_err();
+            let told = (problem.code, problem.allow);
+            assert_eq!(told, (Code::RouteMethodNotAllowed, Some(allow)), "{path}");
+        }
     }
 }

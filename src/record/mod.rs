@@ -211,6 +211,7 @@ const fn is_refusal(code: Code) -> bool {
         | Code::RateLimitExceeded => true,
         Code::RequestInvalid
         | Code::RouteUnknown
+        | Code::RouteMethodNotAllowed
         | Code::StoreNotConfigured
         | Code::TransactionNotFound
         | Code::TransactionExpired

@@ -219,6 +219,37 @@ async fn health_and_metrics() {
 }
 
 #[tokio::test]
+async fn a_wrong_method_is_told_the_right_ones() {
+    let dev = shared();
+    let (post, read) = ("POST", "GET, HEAD");
+    let named = "/v1/postgres/transactions/tx_1/commit";
+    for (listener, method, path, allow) in [
+        (&dev.http, Method::GET, "/v1/postgres/query", post),
+        (&dev.http, Method::PUT, "/v1/redis/pipeline", post),
+        (&dev.http, Method::OPTIONS, "/v1/explain", post),
+        (&dev.http, Method::DELETE, named, post),
+        (&dev.http, Method::POST, "/v1/whoami", read),
+        (&dev.http, Method::POST, "/readyz", read),
+        (&dev.admin, Method::POST, "/metrics", read),
+        (&dev.admin, Method::DELETE, "/health", read),
+    ] {
+        let url = format!("{listener}{path}");
+        let reply = support::send(method, &url, &[], None).await;
+        let told = (reply.status, reply.code());
+        assert_eq!(told, (405, "route.method_not_allowed"), "{}", reply.text);
+        assert_eq!(reply.headers["allow"], allow, "{path}");
+    }
+    for listener in [&dev.http, &dev.admin] {
+        let url = format!("{listener}/livez");
+        let reply = support::send(Method::HEAD, &url, &[], None).await;
+        assert_eq!((reply.status, reply.text.as_str()), (200, ""));
+        let url = format!("{listener}/v2/livez");
+        let reply = support::send(Method::POST, &url, &[], None).await;
+        assert_eq!((reply.status, reply.code()), (404, "route.unknown"));
+    }
+}
+
+#[tokio::test]
 async fn a_callers_request_id_and_trace_are_carried_on() {
     let dev = shared();
     let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
