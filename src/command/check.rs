@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::{ConfigArgs, Exit, fail};
 use crate::accept::tls::Certificate;
 use crate::certificates::{Held, WARN_BEFORE_S};
-use crate::config::{Auth, Config, NativeGrants};
+use crate::config::{Config, NativeGrants};
 use crate::decide::Policy;
 use crate::execute::stores::Stores;
 use crate::native::target::Target;
@@ -47,7 +47,10 @@ pub async fn run(args: CheckArgs) -> Exit {
             .map_err(|faults| faults.to_string())
             .and_then(|policy| {
                 super::serve::agree(&policy, &config.stores)?;
-                roles_are_known(&policy, &config.auth)?;
+                let unknown = super::serve::unknown_roles(&policy, &config.auth);
+                if !unknown.is_empty() {
+                    return Err(unknown.join("\n      "));
+                }
                 Ok(format!(
                     "version {}, digest {}",
                     policy.version(),
@@ -140,17 +143,6 @@ async fn native_grants(policy: &Policy, config: &Config) -> Vec<(Store, Result<S
         found.push((store, outcome));
     }
     found
-}
-
-/// A certificate whose role the policy lacks would be refused everything.
-fn roles_are_known(policy: &Policy, auth: &Auth) -> Result<(), String> {
-    let mut roles = auth.certificates.iter();
-    match roles.find(|(_, role)| policy.role(role).is_none()) {
-        None => Ok(()),
-        Some((name, role)) => Err(format!(
-            "[auth.certificates] gives `{name}` the role `{role}`, which the policy does not have"
-        )),
-    }
 }
 
 /// The system account can log in and the tables are as this version needs them.

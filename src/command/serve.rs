@@ -273,6 +273,7 @@ async fn assemble(config: &Config) -> Result<(Arc<Gate>, Writer, Arc<System>), F
     let system = Arc::new(System::new(config.system.clone()));
     let health = Arc::new(Health::default());
     agree(&policy, &config.stores)?;
+    warn_of_roles(&policy, &config.auth);
     let schema = policy
         .default_namespace(Store::Postgres)
         .unwrap_or("public");
@@ -331,13 +332,36 @@ pub(super) fn agree(policy: &Policy, stores: &config::Stores) -> Result<(), Stri
     Ok(())
 }
 
+/// Names in the configuration that stand for roles which the policy lacks, and what to do: who comes with one is refused
+/// everything.
+pub(super) fn unknown_roles(policy: &Policy, auth: &config::Auth) -> Vec<String> {
+    let unknown = auth.certificates.iter();
+    let unknown = unknown.filter(|(_, role)| policy.role(role).is_none());
+    unknown
+        .map(|(name, role)| {
+            format!(
+                "[auth.certificates] gives `{name}` the role `{role}`, which the policy does not have, so that it is refused everything: add [roles.{role}] to the policy, or name another role"
+            )
+        })
+        .collect()
+}
+
+fn warn_of_roles(policy: &Policy, auth: &config::Auth) {
+    for fault in unknown_roles(policy, auth) {
+        tracing::warn!("{fault}");
+    }
+}
+
 /// Asks every configured store, again and again, whether it answers.
 async fn probe(gate: Arc<Gate>) {
+    let configured = Store::ALL
+        .into_iter()
+        .filter(|store| gate.stores.is_configured(*store));
+    let mut probed: Vec<_> = configured.map(|store| (store, None)).collect();
     loop {
-        let probes = Store::ALL
-            .into_iter()
-            .filter(|store| gate.stores.is_configured(*store))
-            .map(|store| probe_one(&gate, store));
+        let probes = probed
+            .iter_mut()
+            .map(|(store, fault)| probe_one(&gate, *store, fault));
         futures_util::future::join_all(probes).await;
         tokio::time::sleep(PROBE_INTERVAL).await;
     }
@@ -370,16 +394,29 @@ async fn probe_system(gate: Arc<Gate>, system: System) {
     }
 }
 
-async fn probe_one(gate: &Gate, store: Store) {
+/// Asks one store, and says in the log when what is wrong with it has changed. `known` is what was wrong before.
+async fn probe_one(gate: &Gate, store: Store, known: &mut Option<String>) {
     let began = Instant::now();
     let answered = tokio::time::timeout(PROBE_TIMEOUT, gate.stores.ping(store)).await;
-    let up = matches!(answered, Ok(Ok(())));
-    if up {
-        gate.health.up(store, began.elapsed());
-    } else {
-        gate.health.down(store);
+    let fault = match answered {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(_) => Some(format!("no answer within {} ms", PROBE_TIMEOUT.as_millis())),
+    };
+    match &fault {
+        None => gate.health.up(store, began.elapsed()),
+        Some(_) => gate.health.down(store),
     }
-    gate.metrics.set_up(store, up);
+    gate.metrics.set_up(store, fault.is_none());
+    if fault == *known {
+        return;
+    }
+    let store = store.as_str();
+    match &fault {
+        None => tracing::info!(store, "the database answers again"),
+        Some(cause) => tracing::warn!(store, cause, "the database does not answer"),
+    }
+    *known = fault;
 }
 
 async fn keep_last_used(gate: Arc<Gate>) {

@@ -10,6 +10,7 @@
 mod audit;
 mod batch;
 mod catalogue;
+mod causes;
 mod certificates;
 #[allow(dead_code)]
 #[path = "../chance/mod.rs"]

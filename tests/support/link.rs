@@ -35,7 +35,12 @@ pub struct Link {
 impl Link {
     /// A link to `target`. Must be called within a Tokio runtime, which carries it.
     pub async fn to(target: SocketAddr) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        Self::at(Ipv4Addr::LOCALHOST, target).await
+    }
+
+    /// The same, on another of loopback's addresses.
+    pub async fn at(address: Ipv4Addr, target: SocketAddr) -> Self {
+        let listener = TcpListener::bind((address, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (mode, watched) = watch::channel(Mode::Open);
         tokio::spawn(accept(listener, target, watched));

@@ -196,7 +196,7 @@ pub struct Sidecar {
     pub admin: String,
     pub config: PathBuf,
     pub child: Child,
-    /// What it has logged since it listens.
+    /// What it has logged.
     log: std::sync::Arc<Mutex<String>>,
     _folder: tempfile::TempDir,
 }
@@ -222,16 +222,18 @@ impl Sidecar {
             .unwrap();
         let mut output = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
+        let mut before = String::new();
         let [http, admin] = loop {
             line.clear();
             assert!(output.read_line(&mut line).unwrap() > 0, "serve ended");
+            before.push_str(&line);
             let told: Value = serde_json::from_str(&line).unwrap();
             if let (Some(data), Some(admin)) = (told["data"].as_str(), told["admin"].as_str()) {
                 break [data, admin].map(|address| format!("http://{address}"));
             }
         };
         // Its log goes on, and the pipe must not fill.
-        let log = std::sync::Arc::new(Mutex::new(String::new()));
+        let log = std::sync::Arc::new(Mutex::new(before));
         let kept = std::sync::Arc::clone(&log);
         std::thread::spawn(move || {
             let mut line = String::new();
@@ -271,6 +273,13 @@ impl Sidecar {
     /// Whether a line of its log has these words.
     pub fn has_logged(&self, words: &str) -> bool {
         self.log.lock().unwrap().contains(words)
+    }
+
+    /// How many lines of its log have all of these words.
+    pub fn lines_with(&self, words: &[&str]) -> usize {
+        let log = self.log.lock().unwrap();
+        let has_all = |line: &&str| words.iter().all(|words| line.contains(words));
+        log.lines().filter(has_all).count()
     }
 
     /// The value of one series of `/metrics`; 0 if it is absent.

@@ -81,6 +81,7 @@ async fn take(gate: &Gate, config: &Config, text: Result<PolicyText, LoadFault>)
             gate.metrics
                 .set_policy(&policy.version().to_string(), policy.digest());
             gate.metrics.count_reload(true);
+            super::warn_of_roles(&policy, &config.auth);
             gate.audit.policy("policy.reload", policy.digest());
             gate.health.policy_accepted();
             gate.policy.store(Arc::new(policy));

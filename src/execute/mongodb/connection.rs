@@ -1,7 +1,8 @@
 //! The driver's client: how it is configured, and what its events tell.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use mongodb::event::EventHandler;
@@ -14,6 +15,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::certificates::OpenFiles;
 use crate::execute::settings::{PoolSettings, TlsSettings};
 use crate::execute::tls::{Files, TlsError};
+use crate::lock::Unpoisoned as _;
 
 /// How long a request waits for a server that can serve it, an election included. A server that is known to be
 /// down is not waited for at all ([`Watch::is_down`]).
@@ -83,14 +85,23 @@ pub struct PoolGauges {
 pub struct Watch {
     size: AtomicI64,
     in_use: AtomicI64,
-    heartbeats_failed: AtomicU64,
     down: AtomicBool,
+    /// Each server whose last check failed, and why.
+    faults: Mutex<BTreeMap<String, String>>,
 }
 
 impl Watch {
     /// Whether every server's last check failed. False until the first check has ended.
     pub fn is_down(&self) -> bool {
         self.down.load(Ordering::Relaxed)
+    }
+
+    /// Why servers' last checks failed; `None` where none did. For the operator's log.
+    pub fn fault(&self) -> Option<String> {
+        let faults = self.faults.lock().unpoisoned();
+        let faults = faults.iter().map(|(at, why)| format!("{at}: {why}"));
+        let faults: Vec<_> = faults.collect();
+        (!faults.is_empty()).then(|| faults.join("; "))
     }
 
     /// Connections by state. Who waits inside the driver is not counted: it does not tell when a request that waits is
@@ -126,16 +137,20 @@ impl Watch {
     /// A server becomes unknown by a failed check or by an operation's network error; only the failed check says
     /// that it is down, since after the error the driver checks at once and a request may as well wait for that.
     fn topology_event(&self, event: &SdamEvent) {
-        if let SdamEvent::ServerHeartbeatFailed(_) = event {
-            self.heartbeats_failed.fetch_add(1, Ordering::Relaxed);
-        } else if let SdamEvent::ServerHeartbeatSucceeded(_) = event {
-            self.heartbeats_failed.store(0, Ordering::Relaxed);
+        let mut faults = self.faults.lock().unpoisoned();
+        if let SdamEvent::ServerHeartbeatFailed(failed) = event {
+            let why = failed.failure.kind.to_string();
+            faults.insert(failed.server_address.to_string(), why);
+        } else if let SdamEvent::ServerHeartbeatSucceeded(succeeded) = event {
+            faults.remove(&succeeded.server_address.to_string());
             self.down.store(false, Ordering::Relaxed);
+        } else if let SdamEvent::ServerClosed(closed) = event {
+            faults.remove(&closed.address.to_string());
         } else if let SdamEvent::TopologyDescriptionChanged(change) = event {
             let mut servers = change.new_description.servers().into_values();
             let known = servers.any(|server| server.server_type() != ServerType::Unknown);
-            let failed = self.heartbeats_failed.load(Ordering::Relaxed) > 0;
-            self.down.store(!known && failed, Ordering::Relaxed);
+            self.down
+                .store(!known && !faults.is_empty(), Ordering::Relaxed);
         }
     }
 }

@@ -42,9 +42,9 @@ pub fn from_driver(error: &DriverError, timeout_ms: u64) -> Error {
     }
     // A pool that was cleared may have cut a command short.
     if let ErrorKind::ServerSelection { .. } = error.kind.as_ref() {
-        return unreached(error.to_string());
+        return unreached(error.kind.to_string());
     }
-    unavailable(error.to_string())
+    unavailable(error.kind.to_string())
 }
 
 /// Maps what the server says of a command, or of a write within it.

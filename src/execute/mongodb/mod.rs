@@ -191,9 +191,7 @@ impl MongoStore {
 
     /// Asks the server whether it serves. May be cancelled.
     pub async fn ping(&self) -> Result<(), Error> {
-        if self.0.watch.is_down() {
-            return Err(unavailable("every server's last check failed"));
-        }
+        self.may_serve()?;
         let client = self
             .client()
             .await
@@ -203,10 +201,23 @@ impl MongoStore {
         match timeout(Duration::from_millis(CONTROL_MS_MAX), ping).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(failure::from_driver(&error, CONTROL_MS_MAX)),
-            Err(_) => Err(unavailable(format!(
-                "no answer to ping in {CONTROL_MS_MAX} ms"
-            ))),
+            Err(_) => {
+                let fault = self.0.watch.fault().unwrap_or_default();
+                let why = format!("no answer to ping in {CONTROL_MS_MAX} ms; {fault}");
+                Err(unavailable(why.trim_end_matches("; ")))
+            }
         }
+    }
+
+    /// Fails where no server serves, as far as is known.
+    fn may_serve(&self) -> Result<(), Error> {
+        if !self.0.watch.is_down() {
+            return Ok(());
+        }
+        let fault = self.0.watch.fault();
+        Err(unreached(fault.unwrap_or_else(|| {
+            "every server's last check failed".to_owned()
+        })))
     }
 
     /// Kills every cursor that callers hold open, for a shutdown.
@@ -269,9 +280,7 @@ impl MongoStore {
         let limit_ms = timeout_ms.map_or(limit_ms, |asked| asked.clamp(1, limit_ms));
         let prepared = command::prepare(document, limit_ms)?;
         run::same_cursors(&prepared.kind, &operation.classification.cursors)?;
-        if self.0.watch.is_down() {
-            return Err(unreached("every server's last check failed"));
-        }
+        self.may_serve()?;
         let run = Run {
             store: self,
             client: self

@@ -340,7 +340,7 @@ impl Killer {
                     "a connection was gone before its kill"
                 );
             }
-            Err(_) => tracing::warn!("cannot kill a statement: no answer"),
+            Err(_) => tracing::warn!(store = "mysql", "cannot kill a statement: no answer"),
         }
     }
 }

@@ -84,6 +84,7 @@ impl<C: Connector> Pool<C> {
         let lifetime = Duration::from_secs(settings.max_lifetime_s.max(1));
         let max = settings.max.max(1);
         let manager = Manager {
+            store,
             connector,
             circuit: Arc::clone(&circuit),
             lifetime,
@@ -232,6 +233,7 @@ pub struct Aged<L> {
 
 /// What `bb8` needs to know.
 pub struct Manager<C> {
+    store: Store,
     connector: C,
     circuit: Arc<Circuit>,
     lifetime: Duration,
@@ -259,7 +261,7 @@ impl<C: Connector> bb8::ManageConnection for Manager<C> {
                 })
             }
             Err(cause) => {
-                tracing::warn!(cause, "cannot connect");
+                tracing::warn!(store = self.store.as_str(), cause, "cannot connect");
                 self.circuit.record_failure(Instant::now(), &cause);
                 Err(cause)
             }

@@ -339,7 +339,11 @@ impl Canceller {
                 None => self.token.cancel_query(NoTls).await,
             };
             if let Err(error) = asked {
-                tracing::warn!(cause = describe(&error), "cannot cancel a statement");
+                tracing::warn!(
+                    store = "postgres",
+                    cause = describe(&error),
+                    "cannot cancel a statement"
+                );
             }
             let _ = (&mut task).await;
         };

@@ -94,10 +94,9 @@ impl Place<'_> {
                 return self.send(whereto, connection, command, deadline).await;
             }
         }
-        let connection = dial.connect().await.map_err(|error| {
-            tracing::debug!(%error, "no connection for a blocking command");
-            Away::NotConnected
-        })?;
+        let connected = dial.connect().await;
+        let connection =
+            connected.map_err(|error| Away::NotConnected(Some(error.to_string().into())))?;
         self.send(whereto, connection, command, deadline).await
     }
 

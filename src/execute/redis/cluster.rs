@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::blocking::{Place, Whereto};
 use super::dial::Dial;
 use super::line::{Bounds, Got, Line};
-use super::lines::{Replied, Words, encode, ping, pipeline};
+use super::lines::{Deadline, Replied, Words, encode, ping, pipeline};
 use super::link::{Away, RECONNECT_PAUSE_MS_MAX, RECONNECT_PAUSE_MS_MIN, RECONNECT_WAIT_MS_MAX};
 use super::slots::{Range, Redirect, Route, SLOTS, ranges, redirect, together};
 use super::{in_part, not_answered, unavailable, unreached};
@@ -51,6 +51,8 @@ struct Map {
     nodes: Vec<Node>,
     /// For each slot an index of `nodes`; empty while nothing is known.
     owners: Vec<Option<u16>>,
+    /// Why nothing is known, since somebody has been asked.
+    fault: Option<Arc<str>>,
 }
 
 /// A primary.
@@ -104,6 +106,10 @@ impl Cluster {
     }
 
     pub async fn ping(&self, timeout_ms: u64) -> Result<(), Error> {
+        // The first look ends soon: each seed has a time of its own.
+        let mut watched = self.0.map.subscribe();
+        let looked = watched.wait_for(|map| !map.nodes.is_empty() || map.fault.is_some());
+        let _ = looked.await;
         let map = self.map().await?;
         let pings = map.nodes.iter().map(|node| ping(&node.line, timeout_ms));
         let answers = join_all(pings).await;
@@ -128,7 +134,7 @@ impl Cluster {
             let groups = groups.map_err(|error| in_part(error, !parts.is_empty()))?;
             let sending = groups.iter().map(|group| group.send(commands, deadline));
             let answers = join_all(sending).await;
-            let is_sent = |answer: &Result<_, _>| !matches!(answer, Err(Away::NotConnected));
+            let is_sent = |answer: &Result<_, _>| !matches!(answer, Err(Away::NotConnected(_)));
             let begun = !parts.is_empty() || answers.iter().any(is_sent);
             for (group, answer) in groups.into_iter().zip(answers) {
                 let (got, part) =
@@ -245,7 +251,13 @@ impl Cluster {
         let known = watched.wait_for(|map| !map.nodes.is_empty());
         match timeout(wait.saturating_sub(waited), known).await {
             Ok(Ok(map)) => Ok(Arc::clone(&map)),
-            Ok(Err(_)) | Err(_) => Err(unreached("no node of the cluster has answered".into())),
+            Ok(Err(_)) | Err(_) => {
+                let map = Arc::clone(&self.0.map.borrow());
+                let fault = map.fault.as_deref().unwrap_or("not asked yet");
+                Err(unreached(format!(
+                    "no node of the cluster tells its slots: {fault}"
+                )))
+            }
         }
     }
 
@@ -382,21 +394,6 @@ fn in_circles() -> Error {
     unavailable("the nodes of the cluster send the command in circles".into())
 }
 
-/// When a request must have ended, redirects included.
-#[derive(Clone, Copy)]
-struct Deadline(Instant);
-
-impl Deadline {
-    fn after(timeout_ms: u64) -> Self {
-        Self(Instant::now() + Duration::from_millis(timeout_ms))
-    }
-
-    fn left_ms(self) -> u64 {
-        let left = self.0.saturating_duration_since(Instant::now());
-        u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1)
-    }
-}
-
 impl Inner {
     /// The node at this address, with the connection that it has if it has one.
     fn known(&self, host: &str, port: u16) -> Node {
@@ -450,6 +447,7 @@ impl Inner {
         let mut map = Map {
             nodes: Vec::new(),
             owners: vec![None; usize::from(SLOTS)],
+            fault: None,
         };
         for range in ranges {
             let node = self.known(&range.host, range.port);
@@ -483,7 +481,10 @@ async fn keep(inner: Weak<Inner>) {
                 let _ = timeout(Duration::from_millis(LOOK_MS), wanted.notified()).await;
             }
             Err(error) => {
-                tracing::debug!(%error, "the cluster's slots are not known");
+                let fault = Some(error.to_string().into());
+                known
+                    .map
+                    .send_modify(|map| Arc::make_mut(map).fault = fault);
                 drop(known);
             }
         }

@@ -143,12 +143,20 @@ impl Dial {
         }
     }
 
-    /// A connection that speaks version 3 of the protocol. May be cancelled.
+    /// A connection that speaks version 3 of the protocol. An error says which server it is of, and no secret. May be
+    /// cancelled.
     pub async fn connect(&self) -> io::Result<Connection> {
         let patience = Duration::from_millis(CONNECT_MS_MAX);
-        timeout(patience, self.open())
-            .await
-            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+        match timeout(patience, self.open()).await {
+            Ok(connected) => connected,
+            Err(_) => {
+                let late = io::Error::other(format!("no answer within {CONNECT_MS_MAX} ms"));
+                Err(match &self.place {
+                    Place::At(address) => of(address, &late),
+                    Place::Primary(_) => late,
+                })
+            }
+        }
     }
 
     async fn open(&self) -> io::Result<Connection> {
@@ -161,20 +169,29 @@ impl Dial {
         if is_primary {
             Ok(connection)
         } else {
-            Err(io::Error::other("the server is not the primary"))
+            let why = format!("{host}:{port}: the server is not the primary");
+            Err(io::Error::other(why))
         }
     }
 
     /// A connection to the one server that is named.
     pub(super) async fn greeted(&self) -> io::Result<Connection> {
         match &self.place {
-            Place::At(address) => self.greet(address).await.map(|(connection, _)| connection),
+            Place::At(address) => {
+                let greeted = self.greet(address).await;
+                greeted.map(|(connection, _)| connection)
+            }
             Place::Primary(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
     /// Connects and logs in; says as well whether the server is a primary.
     async fn greet(&self, address: &ConnectionAddr) -> io::Result<(Connection, bool)> {
+        let entered = self.enter(address).await;
+        entered.map_err(|error| of(address, &error))
+    }
+
+    async fn enter(&self, address: &ConnectionAddr) -> io::Result<(Connection, bool)> {
         if self.stays_near && !is_near(address) {
             let why =
                 "the server was announced elsewhere than on loopback, and nothing is encrypted";
@@ -223,9 +240,22 @@ impl Dial {
     }
 }
 
+/// Says as well which server an error is of.
+fn of(address: &ConnectionAddr, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{address}: {error}"))
+}
+
+/// Of what a server says to a greeting only the code is told: old ones quote the command, and with it the password.
 fn granted(answer: Value) -> io::Result<Value> {
     if let Value::ServerError(error) = &answer {
-        return Err(io::Error::other(error.code().to_owned()));
+        let code = error.code();
+        let meaning = match code {
+            "WRONGPASS" => ": the user or the password is wrong",
+            "NOAUTH" => ": it asks for a password",
+            "NOPERM" => ": the user may not do this",
+            _ => "",
+        };
+        return Err(io::Error::other(format!("{code}{meaning}")));
     }
     Ok(answer)
 }

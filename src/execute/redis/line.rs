@@ -6,7 +6,7 @@
 //! arrives, and so is what nobody waits for any more.
 
 use std::io;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use redis::Value;
@@ -20,7 +20,6 @@ use super::link::{
     RECONNECT_WAIT_MS_MAX, SUSPECT_MS_MIN, WRITE_QUEUE_MAX,
 };
 use super::replies::{Replies, Reply};
-use crate::lock::Unpoisoned as _;
 use crate::memory::{Memory, Part};
 
 /// Bytes of the replies to one request.
@@ -131,13 +130,21 @@ pub struct Line(Arc<Inner>);
 
 struct Inner {
     requests: mpsc::Sender<Request>,
-    up: watch::Sender<bool>,
-    /// When the connection was last lost.
-    down_since: Mutex<Instant>,
+    state: watch::Sender<State>,
     suspected: Arc<Notify>,
     /// The connection is to be given up for a new one.
     renewed: Arc<Notify>,
     bounds: Bounds,
+}
+
+/// Whether commands are answered, as far as is known.
+enum State {
+    Up,
+    Away {
+        since: Instant,
+        /// What the last attempt came to; `None` while the first one is under way.
+        cause: Option<Arc<str>>,
+    },
 }
 
 impl Line {
@@ -146,8 +153,10 @@ impl Line {
         let (requests, queue) = mpsc::channel(WRITE_QUEUE_MAX);
         let line = Self(Arc::new(Inner {
             requests,
-            up: watch::channel(false).0,
-            down_since: Mutex::new(Instant::now()),
+            state: watch::Sender::new(State::Away {
+                since: Instant::now(),
+                cause: None,
+            }),
             suspected: Arc::default(),
             renewed: Arc::default(),
             bounds,
@@ -158,7 +167,14 @@ impl Line {
 
     /// Whether commands are answered, as far as is known.
     pub fn is_up(&self) -> bool {
-        *self.0.up.borrow()
+        matches!(*self.0.state.borrow(), State::Up)
+    }
+
+    /// Waits until the first attempt to connect has ended, which [`CONNECT_MS_MAX`](super::link::CONNECT_MS_MAX) bounds.
+    pub async fn tried(&self) {
+        let mut state = self.0.state.subscribe();
+        let has_ended = |state: &State| !matches!(state, State::Away { cause: None, .. });
+        let _ = state.wait_for(has_ended).await;
     }
 
     /// Sends commands that bring `replies` replies. Dropping the future does not take back what has been written.
@@ -195,29 +211,33 @@ impl Line {
 
     /// Refuses commands until the connection has shown that it lives, or there is another.
     pub fn suspect(&self) {
-        self.0.fell();
+        self.0.fell("no answer in time");
         self.0.suspected.notify_one();
     }
 
     /// Gives the connection up for a new one, since it leads to a server that is not the one to ask any more.
     pub fn renew(&self) {
-        self.0.fell();
+        self.0.fell("the server is not the one to ask any more");
         self.0.renewed.notify_one();
     }
 
     /// Waits for a connection that has just gone, and for no other.
     async fn ready(&self) -> Result<(), Away> {
-        if self.is_up() {
-            return Ok(());
-        }
-        let waited = self.0.down_since().elapsed();
-        let Some(left) = Duration::from_millis(RECONNECT_WAIT_MS_MAX).checked_sub(waited) else {
-            return Err(Away::NotConnected);
+        let since = match *self.0.state.borrow() {
+            State::Up => return Ok(()),
+            State::Away { since, .. } => since,
         };
-        let mut up = self.0.up.subscribe();
-        match timeout(left, up.wait_for(|up| *up)).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(Away::NotConnected),
+        let wait = Duration::from_millis(RECONNECT_WAIT_MS_MAX);
+        if let Some(left) = wait.checked_sub(since.elapsed()) {
+            let mut state = self.0.state.subscribe();
+            let is_up = state.wait_for(|state| matches!(state, State::Up));
+            if let Ok(Ok(_)) = timeout(left, is_up).await {
+                return Ok(());
+            }
+        }
+        match &*self.0.state.borrow() {
+            State::Up => Ok(()),
+            State::Away { cause, .. } => Err(Away::NotConnected(cause.clone())),
         }
     }
 }
@@ -227,23 +247,31 @@ fn lost() -> Away {
 }
 
 impl Inner {
-    fn down_since(&self) -> Instant {
-        *self.down_since.lock().unpoisoned()
-    }
-
     fn connected(&self) {
         if self.bounds.answers_within == Duration::MAX {
-            self.up.send_replace(true);
+            self.state.send_replace(State::Up);
         } else {
             self.suspected.notify_one();
         }
     }
 
-    fn fell(&self) {
-        if self.up.send_replace(false) {
-            let mut since = self.down_since.lock().unpoisoned();
-            *since = Instant::now();
+    /// Commands are not answered any more. Where they were not before, what is known of that holds.
+    fn fell(&self, cause: &str) {
+        if matches!(*self.state.borrow(), State::Up) {
+            self.failed(cause);
         }
+    }
+
+    /// Commands are not answered, and why.
+    fn failed(&self, why: &str) {
+        self.state.send_modify(|state| {
+            let since = match state {
+                State::Up => Instant::now(),
+                State::Away { since, .. } => *since,
+            };
+            let cause = Some(why.into());
+            *state = State::Away { since, cause };
+        });
     }
 }
 
@@ -260,15 +288,13 @@ async fn keep(inner: Weak<Inner>, dial: Dial, mut queue: mpsc::Receiver<Request>
                 pause_ms = RECONNECT_PAUSE_MS_MIN;
                 known.connected();
                 drop(known);
-                if let Err(error) = drive(connection, &mut queue, &inner).await {
-                    tracing::debug!(%error, "the connection to Redis ended");
-                }
+                let ended = drive(connection, &mut queue, &inner).await;
                 let Some(known) = inner.upgrade() else {
                     return;
                 };
-                known.fell();
+                known.failed(&ended.map_or_else(|error| error.to_string(), |()| String::new()));
             }
-            Err(error) => tracing::debug!(%error, "no connection to Redis"),
+            Err(error) => known.failed(&error.to_string()),
         }
         // They were not sent, and their callers are told so by being dropped.
         while queue.try_recv().is_ok() {}
@@ -401,7 +427,7 @@ async fn probe(inner: &Weak<Inner>) -> io::Result<()> {
                 return Ok(());
             };
             if known.bounds.are_kept(asked_at.elapsed(), &got) {
-                known.up.send_replace(true);
+                known.state.send_replace(State::Up);
                 break;
             }
             drop(known);

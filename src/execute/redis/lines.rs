@@ -1,5 +1,7 @@
 //! What callers' commands go over: one connection, or one to each primary of a cluster.
 
+use std::time::{Duration, Instant};
+
 use redis::{Cmd, Pipeline, Value};
 
 use super::blocking::{Place, Whereto};
@@ -131,6 +133,7 @@ pub(super) fn one(
 }
 
 pub(super) async fn ping(line: &Line, timeout_ms: u64) -> Result<(), Error> {
+    line.tried().await;
     let ping = redis::cmd("PING").get_packed_command();
     let answer = line.send(ping, 1, timeout_ms).await;
     let (got, _) = answer.map_err(|away| not_answered(&away, timeout_ms))?;
@@ -138,6 +141,21 @@ pub(super) async fn ping(line: &Line, timeout_ms: u64) -> Result<(), Error> {
         return Err(unavailable(redis_json::error_text(error)));
     }
     Ok(())
+}
+
+/// When a request must have ended, redirects included.
+#[derive(Clone, Copy)]
+pub(super) struct Deadline(Instant);
+
+impl Deadline {
+    pub(super) fn after(timeout_ms: u64) -> Self {
+        Self(Instant::now() + Duration::from_millis(timeout_ms))
+    }
+
+    pub(super) fn left_ms(self) -> u64 {
+        let left = self.0.saturating_duration_since(Instant::now());
+        u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1)
+    }
 }
 
 /// The caller's words, byte for byte.

@@ -2,6 +2,7 @@
 //! clusters as callers' commands do. The limiter's scripts come from the driver, so that this is a connection to it.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::ConnectionLike;
@@ -34,9 +35,9 @@ pub(super) const WRITE_QUEUE_MAX: usize = 1_024;
 /// Why a command has no reply.
 #[derive(Debug, thiserror::Error)]
 pub enum Away {
-    /// It was not sent.
-    #[error("not connected")]
-    NotConnected,
+    /// It was not sent. Why there is no connection, once that is known.
+    #[error("{}", .0.as_deref().unwrap_or("not connected yet"))]
+    NotConnected(Option<Arc<str>>),
     /// It may have been carried out.
     #[error("connection lost: {0}")]
     Lost(RedisError),

@@ -49,6 +49,24 @@ async fn role(port: u16) -> Option<String> {
     parts.first().map(text_of)
 }
 
+/// Wherever the settings lead, the operator is told why nobody is there.
+#[tokio::test]
+async fn why_nobody_answers_is_told() {
+    let place = format!("127.0.0.1:{}", free_port());
+    for url in [
+        format!("redis://{place}"),
+        format!("redis+cluster://{place}"),
+        format!("redis+sentinel://{place}/?master=main"),
+    ] {
+        let settings = PlainRedis::settings(url.clone(), PASSWORD);
+        let store = RedisStore::connect(&settings).unwrap();
+        let error = store.ping().await.unwrap_err().to_string();
+        let told = format!("{place}: Connection refused");
+        assert!(error.contains(&told), "{url}: {error}");
+        assert!(!error.contains(PASSWORD), "{url}: {error}");
+    }
+}
+
 fn text_of(value: &Value) -> String {
     if let Value::BulkString(bytes) = value {
         return String::from_utf8(bytes.clone()).unwrap();

@@ -322,7 +322,7 @@ fn refused(message: String) -> Error {
 
 fn not_answered(away: &Away, timeout_ms: u64) -> Error {
     match away {
-        Away::NotConnected => unreached(away.to_string()),
+        Away::NotConnected(_) => unreached(away.to_string()),
         Away::Lost(_) => unavailable(away.to_string()),
         Away::Slow => Error::Timeout {
             store: Store::Redis,

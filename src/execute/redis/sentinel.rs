@@ -46,7 +46,12 @@ impl Sentinels {
                     return Ok(address);
                 }
                 Ok(Err(error)) => last = error,
-                Err(_) => last = io::ErrorKind::TimedOut.into(),
+                Err(_) => {
+                    let host = dial.host();
+                    last = io::Error::other(format!(
+                        "Sentinel {host}: no answer within {SENTINEL_MS_MAX} ms"
+                    ));
+                }
             }
         }
         Err(last)

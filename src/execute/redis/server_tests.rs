@@ -252,7 +252,12 @@ async fn who_leaves_takes_nobody_elses_reply() {
         let patience = Duration::from_micros(number * 5 % 400);
         let _ = tokio::time::timeout(patience, leaves).await;
         assert_eq!(one(&store, &get).await, format!("\"{number}\""));
+        // One that cannot be queued leaves no transaction open.
+        let unqueued = ["SET cache:astray x", "GET"];
+        assert!(run(&store, &unqueued, true).await.is_err());
+        assert_eq!(one(&store, &get).await, format!("\"{number}\""));
     }
+    assert_eq!(one(&store, "EXISTS cache:astray").await, "0");
     // A script that changes the connection's database changes that of no other command.
     let script = Payload::Redis {
         commands: vec![vec![
