@@ -31,6 +31,33 @@ async fn a_store_that_is_not_configured() {
     assert!(reply.headers.contains_key("ratelimit"));
 }
 
+/// The driver asks the server for the members of its set, and takes those of no other.
+#[tokio::test]
+async fn a_replica_set_is_reached_by_its_name() {
+    let dev = shared();
+    let named = |name: &str| {
+        Sidecar::start(dev, |config| {
+            let uri = &mut config["stores"]["mongodb"]["uri"];
+            let set = format!("replicaSet={name}");
+            let text = uri.as_str().unwrap().replace("directConnection=true", &set);
+            assert!(text.contains(&set), "{text}");
+            *uri = text.into();
+        })
+    };
+    let sidecar = named("rs0");
+    sidecar.ready().await;
+    let body = json!({"command": {"count": "activity_logs"}});
+    let reply = sidecar.post(&dev.app, "/v1/mongodb/command", &body).await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    let stranger = named("another");
+    support::eventually("it is not reached", async || {
+        stranger.lines_with(&["\"store\":\"mongodb\"", "the database does not answer"]) > 0
+    })
+    .await;
+    let reply = stranger.post(&dev.app, "/v1/mongodb/command", &body).await;
+    assert_eq!(reply.code(), "store.unavailable", "{}", reply.text);
+}
+
 #[tokio::test]
 async fn a_pool_that_is_exhausted_says_so() {
     let dev = shared();

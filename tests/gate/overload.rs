@@ -281,12 +281,6 @@ async fn a_queue_four_times_too_long_is_refused_and_shared() {
     assert!(flood.contains_key("pool.exhausted"), "{flood:?}");
     assert!(flood.contains_key(""), "{flood:?}");
     assert!(served.requests > 1);
-    assert!(
-        served
-            .failures
-            .iter()
-            .all(|text| text.contains("pool.exhausted")),
-        "{:?}",
-        served.failures
-    );
+    // Its turn comes whatever the other one has asked.
+    assert_eq!(served.failures, [""; 0]);
 }

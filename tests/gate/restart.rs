@@ -19,13 +19,9 @@ use tokio::net::TcpStream;
 
 use crate::isolation::postgres;
 use crate::support::link::{Link, Mode};
-use crate::support::tls::Speaker;
 use crate::support::{Sidecar, eventually, send, shared};
 
 const RESTARTS: usize = 10;
-
-/// What one idle connection may cost a debug build, in KiB.
-const IDLE_KIB_MAX: u64 = 64;
 
 type Table = toml::Table;
 
@@ -237,6 +233,29 @@ async fn a_second_signal_ends_at_once_and_the_exit_code_says_what_was_cut() {
 }
 
 #[tokio::test]
+async fn what_was_refused_just_before_the_end_is_recorded() {
+    const REFUSED: usize = 20;
+    let dev = shared();
+    let mut sidecar = Sidecar::start(dev, |_| ());
+    sidecar.ready().await;
+    let body = json!({"sql": "SELECT id FROM api_keys"});
+    let refused = (0..REFUSED).map(|_| sidecar.post(&dev.app, "/v1/postgres/query", &body));
+    let refused = futures_util::future::join_all(refused).await;
+    sidecar.signal(Signal::TERM);
+    let mut ids = Vec::new();
+    for reply in refused {
+        assert_eq!(reply.code(), "policy.denied", "{}", reply.text);
+        ids.push(reply.headers["x-request-id"].to_str().unwrap().to_owned());
+    }
+    let code = tokio::task::spawn_blocking(move || sidecar.child.wait().unwrap().code());
+    assert_eq!(code.await.unwrap(), Some(0));
+    let rows = "SELECT count(*) FROM audit_logs WHERE request_id = ANY($1)";
+    let admin = postgres(dev).await;
+    let count: i64 = admin.query_one(rows, &[&ids]).await.unwrap().get(0);
+    assert_eq!(count, REFUSED as i64);
+}
+
+#[tokio::test]
 async fn it_starts_before_the_databases() {
     let dev = shared();
     let config = std::fs::read_to_string(&dev.config).unwrap();
@@ -320,39 +339,6 @@ async fn hang_up_takes_what_can_change_and_names_what_cannot() {
     })
     .await;
     assert_eq!(rows().await.0, 200);
-}
-
-#[tokio::test]
-async fn idle_connections_cost_little() {
-    let dev = shared();
-    let sidecar = Sidecar::start(dev, |_| ());
-    sidecar.ready().await;
-    let address: SocketAddr = sidecar.http.trim_start_matches("http://").parse().unwrap();
-    let mut open = Vec::new();
-    let mut resident = BTreeMap::new();
-    for count in [1, 100, 1_000] {
-        while open.len() < count {
-            let stream = TcpStream::connect(address).await.unwrap();
-            let mut speaker = Speaker::new(stream, Version::HTTP_11).await.unwrap();
-            assert_eq!(speaker.get("/livez").await.unwrap().0, 200);
-            open.push(speaker);
-        }
-        let kib = resident_kib(&sidecar);
-        println!("{count} idle connections: {kib} KiB resident (debug build)");
-        resident.insert(count, kib);
-    }
-    let each = resident[&1_000].saturating_sub(resident[&1]) / 999;
-    assert!(each <= IDLE_KIB_MAX, "{each} KiB each");
-}
-
-fn resident_kib(sidecar: &Sidecar) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", sidecar.child.id())).unwrap();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmRSS:"))
-        .unwrap();
-    let digits = line.split_ascii_whitespace().nth(1).unwrap();
-    digits.parse().unwrap()
 }
 
 fn free_port() -> u16 {

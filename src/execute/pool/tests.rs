@@ -117,6 +117,17 @@ async fn a_database_that_is_down_is_said_at_once_and_recovers() {
     .expect("the pool recovers by itself");
 }
 
+#[test]
+fn lifetimes_are_spread_over_a_tenth() {
+    let lives: Vec<u64> = (0..100).map(|_| shortened(1_000_000, 10)).collect();
+    assert!(
+        lives
+            .iter()
+            .all(|life| (900_000..=1_000_000).contains(life))
+    );
+    assert!(lives.iter().any(|life| life != &lives[0]), "{lives:?}");
+}
+
 #[tokio::test]
 async fn a_dropped_waiter_leaves_the_queue() {
     let pool = pool(&Fake::default(), 1, 8);

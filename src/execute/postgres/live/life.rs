@@ -166,6 +166,21 @@ async fn a_killed_backend_is_replaced() {
 }
 
 #[tokio::test]
+async fn an_old_connection_is_replaced() {
+    let mut settings = settings(Store::Postgres, small_pool(1));
+    settings.pool.max_lifetime_s = 1;
+    let rig = Rig {
+        store: PostgresStore::new(&settings, "public").unwrap(),
+    };
+    let first = rig.value("SELECT pg_backend_pid()", &[]).await;
+    let began = Instant::now();
+    while rig.value("SELECT pg_backend_pid()", &[]).await == first {
+        assert!(began.elapsed() < Duration::from_secs(60));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
 async fn a_wrong_password_or_ca_is_unavailable_at_once() {
     let mut wrong = settings(Store::Postgres, small_pool(1));
     wrong.password = "wrong".to_owned().into();
