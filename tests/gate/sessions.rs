@@ -200,6 +200,37 @@ async fn two_that_write_the_same_document_conflict() {
     .await;
 }
 
+/// What it has changed is as before, and locked no more.
+#[tokio::test]
+async fn who_leaves_in_a_transaction_takes_it_along() {
+    let caller = caller("mongo-leaves").await;
+    run(&caller, insert("ml-1")).await;
+    let update = json!({"update": "event_store", "updates": [{"q": {"_id": "ml-1"}, "u": {"$inc": {"version": 1}}}]});
+    run(&caller, first(update.clone(), 7, 1)).await;
+    let thousand = json!({"$project": {"i": {"$range": [0, 1000]}}});
+    let each = json!({"$unwind": "$i"});
+    let endless = json!({
+        "aggregate": "event_store",
+        "pipeline": [{"$match": {"_id": "ml-1"}}, thousand, each, thousand, each, thousand, each, {"$count": "n"}],
+        "cursor": {}
+    });
+    let cut = ask(&caller, within(endless, 7, 1));
+    let cut = tokio::time::timeout(std::time::Duration::from_millis(500), cut).await;
+    assert!(cut.is_err(), "{cut:?}");
+    support::eventually("the transaction is gone", || async {
+        let end = within(json!({"commitTransaction": 1, "$db": "admin"}), 7, 1);
+        let reply = ask(&caller, end).await;
+        assert!(matches!(reply.status, 409 | 410), "{}", reply.text);
+        reply.status == 410
+    })
+    .await;
+    // Waits as long as the document is locked.
+    run(&caller, update).await;
+    let find = json!({"find": "event_store", "filter": {"_id": "ml-1"}});
+    let found = run(&caller, find).await;
+    assert_eq!(found.body["cursor"]["firstBatch"][0]["version"], 2);
+}
+
 #[tokio::test]
 async fn a_key_has_few_transactions_and_idle_ones_are_aborted() {
     let dev = shared();
