@@ -1,8 +1,10 @@
 //! The limits that all sidecars share: GCRA as one atomic script in Redis, by Redis' clock.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use redis::{RedisError, Script};
+use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::gcra::{Outcome, Rate};
@@ -61,6 +63,9 @@ pub struct Answer {
 pub struct Shared {
     link: Link,
     script: Script,
+    /// Why a request was not answered since this was last looked at.
+    failure: Mutex<Option<String>>,
+    failed: Notify,
 }
 
 impl Shared {
@@ -70,7 +75,33 @@ impl Shared {
         Ok(Self {
             link: Link::open(settings, answers_within)?,
             script: Script::new(SCRIPT),
+            failure: Mutex::default(),
+            failed: Notify::new(),
         })
+    }
+
+    /// Notes why a request was not answered, for the log. That nobody is asked is no news.
+    fn failed(&self, error: &Unanswered) {
+        match error {
+            Unanswered::NotConnected => {}
+            Unanswered::Slow | Unanswered::Strange | Unanswered::Failed(_) => {
+                let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+                *failure = Some(error.to_string());
+                drop(failure);
+                self.failed.notify_one();
+            }
+        }
+    }
+
+    /// Waits until a request was not answered. May be cancelled.
+    pub async fn until_failed(&self) {
+        self.failed.notified().await;
+    }
+
+    /// Why the last one was not, if any since this was called before.
+    pub fn take_failure(&self) -> Option<String> {
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        failure.take()
     }
 
     pub fn is_usable(&self) -> bool {
@@ -104,8 +135,9 @@ impl Shared {
             Ok(Err(error)) => Err(Unanswered::Failed(error)),
             Err(_) => Err(Unanswered::Slow),
         };
-        if answered.is_err() {
+        if let Err(error) = &answered {
             self.link.suspect();
+            self.failed(error);
         }
         answered
     }

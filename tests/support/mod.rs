@@ -273,6 +273,12 @@ impl Sidecar {
         self.log.lock().unwrap().contains(words)
     }
 
+    /// How many lines of its log have these words.
+    pub fn times_logged(&self, words: &str) -> usize {
+        let log = self.log.lock().unwrap();
+        log.lines().filter(|line| line.contains(words)).count()
+    }
+
     /// The value of one series of `/metrics`; 0 if it is absent.
     pub async fn metric(&self, series: &str) -> f64 {
         metric(&self.admin, series).await
