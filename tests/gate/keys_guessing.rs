@@ -184,6 +184,42 @@ async fn guesses_do_not_crowd_postgresql() {
     .await;
 }
 
+/// A wrong id and a wrong secret are both asked for, once, and both come from memory then: while PostgreSQL is silent, what
+/// was asked for before is answered, and nothing else is.
+#[tokio::test]
+async fn a_wrong_id_and_a_wrong_secret_take_the_same_way() {
+    let settings = own_database(shared(), "keys_way").await;
+    let mut client = bulkhead::system::connect(&settings).await.unwrap();
+    let (link, through) = linked(&settings).await;
+    let sidecar = Sidecar::start(shared(), |config| {
+        let system = config["system"].as_table_mut().unwrap();
+        system.insert("database".into(), through.database.clone().into());
+        system.insert("port".into(), i64::from(through.port).into());
+        let auth = "cache_ttl_ms = 60000".parse::<toml::Table>().unwrap();
+        config.insert("auth".into(), auth.into());
+    });
+    let (id, key) = new_key(&mut client).await;
+    let wrong_secret = || {
+        let key = key::generate_for(&id).unwrap().key;
+        key.expose_secret().to_owned()
+    };
+    let asked_for = [key.clone(), guess(), wrong_secret()];
+    let others = [guess(), wrong_secret()];
+    for (key, status) in asked_for.iter().zip([200, 401, 401]) {
+        assert_eq!(whoami(&sidecar.http, key).await.status, status);
+    }
+    link.set(Mode::Hold);
+    for (key, status) in asked_for.iter().zip([200, 401, 401]) {
+        for _ in 0..3 {
+            assert_eq!(whoami(&sidecar.http, key).await.status, status);
+        }
+    }
+    let found = others.each_ref().map(|key| whoami(&sidecar.http, key));
+    for reply in futures_util::future::join_all(found).await {
+        assert_eq!(reply.code(), "store.unavailable");
+    }
+}
+
 /// Whoever sends no key fills no table.
 #[tokio::test]
 async fn requests_without_a_key_are_no_rows() {

@@ -55,8 +55,9 @@ impl Fault {
 
     /// Why the header of `text` cannot be read.
     pub fn of_header(text: &str) -> Self {
-        let header = text.split('.').next().unwrap_or_default();
-        let header = URL_SAFE_NO_PAD.decode(header).ok();
+        let mut parts = text.split('.');
+        let header = parts.next().filter(|_| parts.count() == 2);
+        let header = header.and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
         let header: Option<Value> = header.and_then(|bytes| serde_json::from_slice(&bytes).ok());
         match header.as_ref().and_then(|header| header.get("alg")) {
             // One that no library knows, or `none`.
@@ -93,6 +94,7 @@ impl Fault {
 }
 
 impl From<Error> for Fault {
+    #[allow(clippy::wildcard_enum_match_arm)] // The library's enum is open; the rest is wrong with the form.
     fn from(error: Error) -> Self {
         match error.into_kind() {
             ErrorKind::InvalidSignature => Self::Signature,
@@ -104,7 +106,6 @@ impl From<Error> for Fault {
             ErrorKind::InvalidClaimFormat(claim) => Self::Claim(claim),
             ErrorKind::InvalidIssuer => Self::Issuer,
             ErrorKind::InvalidAudience => Self::Audience,
-            // The library's enum is open. Whatever else it finds wrong is wrong with the form.
             _ => Self::Malformed,
         }
     }
