@@ -21,6 +21,12 @@ use crate::system::{STATEMENT_TIMEOUT, System, Unavailable};
 /// Look-ups under way at once; a request that finds so many waits, for [`STATEMENT_TIMEOUT`] at most.
 const LOOK_UPS_MAX: usize = 64;
 
+/// Look-ups under way at once for addresses that have failed too often, however many of these there are.
+pub const DOUBTED_LOOK_UPS_MAX: usize = 4;
+
+/// How long one of them waits for its turn.
+const DOUBTED_WAIT_MAX: Duration = Duration::from_secs(1);
+
 /// How long a request whose key may serve as it is waits for PostgreSQL to confirm it.
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -37,6 +43,7 @@ pub struct Authenticator {
     used: LastUsed,
     throttle: Throttle,
     look_ups: Semaphore,
+    doubted: Semaphore,
     certificates: Certificates,
     tokens: Option<Tokens>,
 }
@@ -55,6 +62,7 @@ impl Authenticator {
             used: LastUsed::default(),
             throttle: Throttle::new(now),
             look_ups: Semaphore::new(LOOK_UPS_MAX),
+            doubted: Semaphore::new(DOUBTED_LOOK_UPS_MAX),
             certificates,
             tokens,
         }
@@ -149,6 +157,9 @@ impl Authenticator {
 
     /// Looks up what memory knows no good of. However it ends badly, it is one failure of the peer's address, and took
     /// the same way: a wrong id and a wrong secret are both asked of PostgreSQL once, and remembered as presented.
+    ///
+    /// Where the address has failed too often, it takes its turn: a good key that is new here is found out whoever
+    /// guesses beside it, and all guessing together has few look-ups under way. Who goes away meanwhile has failed.
     async fn ask(
         &self,
         presented: &Presented<'_>,
@@ -157,13 +168,27 @@ impl Authenticator {
         peer: &Peer,
         now: Instant,
     ) -> Result<(Arc<Entry>, Secret), Error> {
-        self.may_fail(peer, now)?;
-        let found = if is_refused {
-            None
-        } else {
-            self.look_up(presented, digest, now).await?
+        let taken = self.throttle.take(peer.address, now);
+        let found = match &taken {
+            _ if is_refused => Ok(None),
+            Ok(()) => self.look_up(presented, digest, now).await,
+            Err(_) => {
+                let turn = tokio::time::timeout(DOUBTED_WAIT_MAX, self.doubted.acquire());
+                match turn.await {
+                    Ok(_turn) => self.look_up(presented, digest, now).await,
+                    Err(_) => return Err(Error::NoTurn),
+                }
+            }
         };
-        found.ok_or_else(|| self.failed(peer, now))
+        let is_failure = matches!(found, Ok(None));
+        if taken.is_ok() && !is_failure {
+            self.throttle.give_back(peer.address);
+        }
+        match (found?, taken) {
+            (Some(found), _) => Ok(found),
+            (None, Ok(())) => Err(Error::Invalid),
+            (None, Err(retry_after)) => Err(throttled(retry_after, Error::Invalid)),
+        }
     }
 
     async fn look_up(
@@ -191,33 +216,21 @@ impl Authenticator {
         now: Instant,
         clock: Timestamp,
     ) -> Result<Arc<Principal>, Error> {
+        let failed = |fault| match self.throttle.take(peer.address, now) {
+            Ok(()) => fault,
+            Err(retry_after) => throttled(retry_after, fault),
+        };
         let tokens = self.tokens.as_ref().filter(|_| !text.starts_with(PREFIX));
-        if let Some(tokens) = tokens {
-            if let Some(known) = tokens.recall(text) {
-                return tokens.admit(&known, now, clock).await;
-            }
-            self.may_fail(peer, now)?;
-            match tokens.verify(text, now, clock).await {
-                Ok(known) => return tokens.admit(&known, now, clock).await,
-                Err(Error::Invalid) => {}
+        let tokens = tokens.ok_or_else(|| failed(Error::Invalid))?;
+        let known = match tokens.recall(text) {
+            Some(known) => known,
+            None => match tokens.verify(text, now, clock).await {
+                Ok(known) => known,
+                Err(fault @ Error::Token(_)) => return Err(failed(fault)),
                 Err(error) => return Err(error),
-            }
-        } else {
-            self.may_fail(peer, now)?;
-        }
-        Err(self.failed(peer, now))
-    }
-
-    fn may_fail(&self, peer: &Peer, now: Instant) -> Result<(), Error> {
-        match self.throttle.wait(peer.address, now) {
-            None => Ok(()),
-            Some(retry_after) => Err(Error::Throttled { retry_after }),
-        }
-    }
-
-    fn failed(&self, peer: &Peer, now: Instant) -> Error {
-        self.throttle.failed(peer.address, now);
-        Error::Invalid
+            },
+        };
+        tokens.admit(&known, now, clock).await
     }
 
     /// Takes in what PostgreSQL tells of keys, for as long as it is polled.
@@ -249,6 +262,13 @@ impl Authenticator {
         let ids = self.used.take();
         ids.iter().for_each(|id| self.keys.forget_use(id));
         self.used.write(&self.system, &ids).await;
+    }
+}
+
+fn throttled(retry_after: Duration, cause: Error) -> Error {
+    Error::Throttled {
+        retry_after,
+        cause: Box::new(cause),
     }
 }
 

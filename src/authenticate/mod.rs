@@ -13,7 +13,7 @@ mod used;
 
 use std::time::Duration;
 
-pub use authenticator::Authenticator;
+pub use authenticator::{Authenticator, DOUBTED_LOOK_UPS_MAX};
 pub use cache::Settings;
 pub use certificates::{Certificates, SPIFFE};
 pub use peer::Peer;
@@ -32,6 +32,10 @@ pub struct Principal {
     /// The policy role that the caller has.
     pub role: String,
 }
+
+/// A caller is not told more of what it may have guessed.
+const NOT_VALID: &str =
+    "the API key or token is not valid: check that it was copied whole, or ask for a new one";
 
 /// Why a caller is not known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -54,9 +58,18 @@ pub enum Error {
     /// The certificate of the connection has another role.
     #[error("`{key_id}` and `{certificate}` have different roles")]
     Disagree { key_id: String, certificate: String },
-    /// The address has failed too often. Not said of keys that are known to be good.
-    #[error("too many failures from this address")]
-    Throttled { retry_after: Duration },
+    /// What is wrong with a token: a caller is told of its end alone.
+    #[error(transparent)]
+    Token(#[from] tokens::Fault),
+    /// Too many of addresses that have failed too often are looked up already.
+    #[error("no turn to look the key up")]
+    NoTurn,
+    /// The address has failed too often, and has failed again. Never said of what is good.
+    #[error("too many failures from this address; this one: {cause}")]
+    Throttled {
+        retry_after: Duration,
+        cause: Box<Error>,
+    },
 }
 
 impl PublicError for Error {
@@ -66,10 +79,8 @@ impl PublicError for Error {
                 Code::AuthMissing,
                 "send an API key as `Authorization: Bearer <key>` or `X-Api-Key: <key>`",
             ),
-            Self::Invalid => Problem::new(
-                Code::AuthInvalid,
-                "the API key is not valid: check that it was copied whole, or ask for a new one",
-            ),
+            Self::Invalid => Problem::new(Code::AuthInvalid, NOT_VALID),
+            Self::Token(fault) => fault.problem(),
             Self::Expired { key_id } => Problem::new(
                 Code::AuthExpired,
                 format!("key `{key_id}` has expired: ask for a new one"),
@@ -87,7 +98,12 @@ impl PublicError for Error {
                 Code::AuthInvalid,
                 "the key and the certificate of the connection, or two names of the certificate, have different roles: send one that agrees",
             ),
-            Self::Throttled { retry_after } => later(
+            Self::NoTurn => later(
+                Code::RateLimitExceeded,
+                "too many keys are looked up for addresses that have failed too often; try again shortly",
+                Duration::from_secs(1),
+            ),
+            Self::Throttled { retry_after, .. } => later(
                 Code::RateLimitExceeded,
                 "too many failed authentications from this address: check the key, and wait before it is sent again",
                 *retry_after,

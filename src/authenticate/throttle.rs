@@ -1,5 +1,6 @@
 //! How often an address may fail to authenticate. Only failures count, so a good key is never in the way of itself, and
-//! what is known to be good is not asked here at all: others behind the same address go on.
+//! what is known to be good is not asked here at all. What is not known yet takes a failure ahead, which it gets back if
+//! it is good; where none is left, it is still looked at, in its turn: others behind the same address go on.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
@@ -35,23 +36,32 @@ impl Throttle {
         }
     }
 
-    /// How long `address` must wait; `None` if it need not.
-    pub fn wait(&self, address: IpAddr, now: Instant) -> Option<Duration> {
-        let full_at = self.full_at.get(&bucket(address))?.load(Ordering::Relaxed);
-        let taken = full_at.saturating_sub(self.elapsed_ms(now));
-        let wait = (taken + INTERVAL_MS).saturating_sub(CAPACITY_MS);
-        (wait > 0).then(|| Duration::from_millis(wait))
-    }
-
-    /// Counts a failure.
-    pub fn failed(&self, address: IpAddr, now: Instant) {
+    /// Counts a failure of `address`, before it is one: of many that come at once no more pass than of those that come
+    /// one after the other.
+    ///
+    /// # Errors
+    /// When it has none left, with the time until it has. Asking in vain does not lengthen that.
+    pub fn take(&self, address: IpAddr, now: Instant) -> Result<(), Duration> {
         let bucket = bucket(address);
         let now = self.elapsed_ms(now);
         let new = || Ok::<_, std::convert::Infallible>(Arc::default());
         let Ok(full_at) = self.full_at.get_or_insert_with(&bucket, new);
-        // Never beyond empty: a flood earns no longer wait than the last failure of a burst.
-        let take = |at: u64| Some((at.max(now) + INTERVAL_MS).min(now + CAPACITY_MS));
-        let _ = full_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        let take = |at: u64| {
+            let taken = at.max(now) + INTERVAL_MS;
+            (taken <= now + CAPACITY_MS).then_some(taken)
+        };
+        let taken = full_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        taken.map(drop).map_err(|at| {
+            Duration::from_millis((at + INTERVAL_MS).saturating_sub(now + CAPACITY_MS))
+        })
+    }
+
+    /// It was none.
+    pub fn give_back(&self, address: IpAddr) {
+        if let Some(full_at) = self.full_at.get(&bucket(address)) {
+            let back = |at: u64| Some(at.saturating_sub(INTERVAL_MS));
+            let _ = full_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, back);
+        }
     }
 
     fn elapsed_ms(&self, now: Instant) -> u64 {
@@ -80,18 +90,24 @@ mod tests {
         let throttle = Throttle::new(start);
         let one: IpAddr = "192.0.2.1".parse().unwrap();
         for _ in 0..FAILURES_MAX {
-            assert_eq!(throttle.wait(one, start), None);
-            throttle.failed(one, start);
+            assert_eq!(throttle.take(one, start), Ok(()));
         }
-        assert_eq!(throttle.wait(one, start), Some(FAILURE_INTERVAL));
         // More of them while it waits do not lengthen the wait.
-        throttle.failed(one, start);
-        assert_eq!(throttle.wait(one, start), Some(FAILURE_INTERVAL));
+        for _ in 0..3 {
+            assert_eq!(throttle.take(one, start), Err(FAILURE_INTERVAL));
+        }
         let later = start + FAILURE_INTERVAL;
-        assert_eq!(throttle.wait(one, later), None);
-        throttle.failed(one, later);
-        assert_eq!(throttle.wait(one, later), Some(FAILURE_INTERVAL));
-        assert_eq!(throttle.wait("192.0.2.2".parse().unwrap(), later), None);
+        assert_eq!(throttle.take(one, later), Ok(()));
+        assert_eq!(throttle.take(one, later), Err(FAILURE_INTERVAL));
+        // What was good costs nothing.
+        throttle.give_back(one);
+        assert_eq!(throttle.take(one, later), Ok(()));
+        assert_eq!(throttle.take(one, later), Err(FAILURE_INTERVAL));
+        let other = "192.0.2.2".parse().unwrap();
+        for _ in 0..2 * FAILURES_MAX {
+            assert_eq!(throttle.take(other, later), Ok(()));
+            throttle.give_back(other);
+        }
     }
 
     #[test]
@@ -111,7 +127,7 @@ mod tests {
         let start = Instant::now();
         let throttle = Throttle::new(start);
         for host in 0..2 * ADDRESSES_MAX as u32 {
-            throttle.failed(IpAddr::V4(host.into()), start);
+            let _ = throttle.take(IpAddr::V4(host.into()), start);
         }
         assert!(throttle.full_at.len() <= ADDRESSES_MAX);
     }

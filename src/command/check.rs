@@ -9,6 +9,7 @@ use crate::certificates::{Held, WARN_BEFORE_S};
 use crate::config::{Config, NativeGrants};
 use crate::decide::Policy;
 use crate::execute::stores::Stores;
+use crate::limit::overrides;
 use crate::native::target::Target;
 use crate::operation::Store;
 use crate::{schema, system};
@@ -41,6 +42,10 @@ pub async fn run(args: CheckArgs) -> Exit {
         .ok()
         .and_then(|policy| policy.default_namespace(Store::Postgres));
     let schema = schema.unwrap_or("public").to_owned();
+    let overrides = match &policy {
+        Ok(policy) => Some(overrides_check(policy, &config).await),
+        Err(_) => None,
+    };
     checks.note(
         "policy",
         policy
@@ -75,6 +80,9 @@ pub async fn run(args: CheckArgs) -> Exit {
         checks.note(&format!("{} cert", held.label), expiry(&held));
     }
     checks.note("system", system_check(&config).await);
+    if let Some(outcome) = overrides {
+        checks.note("overrides", outcome);
+    }
     match Stores::open(&config.stores, &schema).await {
         Ok(stores) => {
             for store in Store::ALL
@@ -159,6 +167,22 @@ async fn system_check(config: &Config) -> Result<String, String> {
         Err(format!(
             "the system tables lack {}: run `bulkhead schema apply`",
             status.pending.join(", ")
+        ))
+    }
+}
+
+/// Overrides of rate limits that the policy makes useless.
+async fn overrides_check(policy: &Policy, config: &Config) -> Result<String, String> {
+    let client = system::connect(&config.system).await;
+    let client = client.map_err(|error| error.to_string())?;
+    let found = overrides::faults(&client, policy).await;
+    let (count, faults) = found.map_err(|error| error.to_string())?;
+    if faults.is_empty() {
+        Ok(format!("{count} in force"))
+    } else {
+        let (bad, lines) = (faults.len(), faults.join("\n      "));
+        Err(format!(
+            "{bad} are not in force: change or delete these rows of rate_limit_overrides\n      {lines}"
         ))
     }
 }

@@ -187,7 +187,7 @@ fn operate(listener: Listener, gate: Arc<Gate>) -> Serving {
 }
 
 /// What runs beside the listeners.
-type Background = [JoinHandle<()>; 11];
+type Background = [JoinHandle<()>; 12];
 
 fn background(gate: &Arc<Gate>, config: &Config, upkeep: Upkeep) -> Background {
     let system = System::new(config.system.clone());
@@ -204,6 +204,7 @@ fn background(gate: &Arc<Gate>, config: &Config, upkeep: Upkeep) -> Background {
             Arc::clone(&changes),
         )),
         tokio::spawn(async move { changes.run().await }),
+        tokio::spawn(tell_modes(Arc::clone(gate))),
         tokio::spawn(reload::watch(Arc::clone(gate), config.clone())),
         tokio::spawn(grants::watch(Arc::clone(gate), config.clone())),
         tokio::spawn(keep_catalogues(Arc::clone(gate))),
@@ -429,7 +430,12 @@ async fn follow_keys(gate: Arc<Gate>, changes: Subscription) {
 
 async fn keep_overrides(gate: Arc<Gate>, config: Config, changes: Arc<Changes>) {
     let system = System::new(config.system);
-    gate.limiter.overrides().keep(&system, &changes).await;
+    let overrides = gate.limiter.overrides();
+    overrides.keep(&system, &changes, &gate.policy).await;
+}
+
+async fn tell_modes(gate: Arc<Gate>) {
+    gate.limiter.tell_modes(&gate.policy).await;
 }
 
 async fn keep_token_keys(gate: Arc<Gate>) {

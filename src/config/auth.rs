@@ -153,8 +153,14 @@ fn key_source(reader: &mut Reader<'_>, section: &mut Section<'_>) -> Option<KeyS
         (None, Some(text)) => {
             let url: Option<Uri> = text.parse().ok();
             let url = url.filter(|url| url.scheme_str() == Some("https") && url.host().is_some());
+            // It stands in the log when it does not answer.
+            let is_plain = |url: &Uri| url.authority().is_none_or(|it| !it.as_str().contains('@'));
+            let url = url.filter(is_plain);
             if url.is_none() {
-                reader.missing(section, "`jwks_url` must be an https URL");
+                reader.missing(
+                    section,
+                    "`jwks_url` must be an https URL without user and password",
+                );
             }
             Some(KeySource::Url { url: url?, ca_file })
         }

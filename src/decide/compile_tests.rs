@@ -300,6 +300,8 @@ fn rate_limits_say_what_they_count() {
         ("requests = 10\nper = '1s'\nmode = 'exact'\nper_what = 'role'", "requests = 10, per = \"1s\", burst = 10, mode = \"exact\", per_what = \"role\"", 0),
         ("requests = 10\nper = '1s'\nmode = 'leased'\non_redis_failure = 'closed'", "requests = 10, per = \"1s\", burst = 10, on_redis_failure = \"closed\"", 0),
         ("requests = 10\nper = '1s'\nshare = 4", "requests = 10, per = \"1s\", burst = 10, share = 0.25", 0),
+        ("requests = 10\nper = '1s'\nshare = 4\nactions = ['insert']\ncost = { insert = 2 }", "requests = 10, per = \"1s\", burst = 10, share = 0.25, actions = [\"insert\"], cost = { insert = 2 }", 0),
+        ("requests = 10\nper = '1s'\nshare = 4\nactions = ['insert']\ncost = { insert = 3 }", "requests = 10, per = \"1s\", burst = 10, share = 0.25, actions = [\"insert\"], cost = { insert = 3 }", 1),
         ("requests = 10\nper = '1s'\nshare = 0.5", "requests = 10, per = \"1s\", burst = 10, share = 0.5", 0),
         ("requests = 10\nper = '1s'\nshare = 1\non_redis_failure = 'open'", "requests = 10, per = \"1s\", burst = 10, on_redis_failure = \"open\"", 1),
         ("requests = 10\nper = '1s'\nstores = ['mysql', 'mongodb']\nactions = ['find', 'insert']\ncost = { insert = 5 }",

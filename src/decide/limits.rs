@@ -77,6 +77,13 @@ pub struct Scope {
     cost: [u32; 8],
 }
 
+/// How many requests a share of a burst admits at once, before it is raised to what a statement costs.
+pub fn share_of(burst: u64, share_ppm: u32) -> u64 {
+    // In a wide number: a large burst times a million passes 64 bits.
+    let share = u128::from(burst) * u128::from(share_ppm) / u128::from(WHOLE_SHARE_PPM);
+    u64::try_from(share).unwrap_or(u64::MAX).max(1)
+}
+
 /// What a statement costs that touches nothing, or does what the policy gives no cost.
 pub const PLAIN_COST: u32 = 1;
 
@@ -131,6 +138,14 @@ impl Scope {
             (None, Some(_)) if classification.functions.is_empty() => 0,
             (None, Some(_)) => PLAIN_COST,
         }
+    }
+
+    /// The most that one statement costs.
+    pub fn cost_max(&self) -> u32 {
+        let costs = self.cost.iter().enumerate();
+        let covered = |at: usize| (self.actions).is_none_or(|only| only.get(at) == Some(&true));
+        let costs = costs.filter(|(at, _)| covered(*at)).map(|(_, cost)| *cost);
+        costs.fold(PLAIN_COST, u32::max)
     }
 
     fn covers(&self, action: Action) -> bool {
@@ -323,6 +338,9 @@ mod tests {
                 "{store} {actions:?}"
             );
         }
+        // What is not counted costs nothing here, whatever the policy says.
+        inserts.set_cost(Action::Delete, 9);
+        assert_eq!([all.cost_max(), inserts.cost_max()], [1, 5]);
     }
 
     #[test]

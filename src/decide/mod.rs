@@ -315,15 +315,15 @@ impl Permit {
     pub const fn shadow(&self) -> Option<&Shadow> {
         self.shadow.as_ref()
     }
-
-    /// The operation, given up by the permit.
-    pub fn into_operation(self) -> Operation {
-        self.operation
-    }
 }
 
 #[cfg(test)]
 impl Permit {
+    /// The operation, given up by the permit.
+    pub(crate) fn into_operation(self) -> Operation {
+        self.operation
+    }
+
     /// For the tests of the stages behind `decide`; no policy was asked.
     pub(crate) fn for_tests(
         operation: Operation,

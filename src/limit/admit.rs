@@ -52,14 +52,14 @@ impl Limiter {
             match self.count(&mut claims, now).await {
                 Ok(spared) => admission.spared = spared,
                 Err(why) => {
-                    let quota = quota(&claims, now);
                     claims.iter_mut().for_each(Claim::give_back);
+                    let quota = self.quota(&claims, now);
                     return Err(Error { why, quota });
                 }
             }
             let counted = claims.iter().map(Claim::counted_by).max();
             admission.counted = counted.unwrap_or(CountedBy::Nobody);
-            admission.quota = Some(quota(&claims, now));
+            admission.quota = Some(self.quota(&claims, now));
             let held = claims.iter_mut().filter_map(Claim::place);
             admission.held = Held {
                 _places: held.collect(),
@@ -84,7 +84,7 @@ impl Limiter {
             let rate = limit.rate.as_ref().zip(numbers);
             let rates = rate.map(|(policy, numbers)| {
                 let whole = Rate::of(numbers);
-                let share = whole.share(policy.share_ppm);
+                let share = whole.share(policy.share_ppm, limit.scope.cost_max());
                 Rates { whole, share }
             });
             let bucket = (self.0.buckets).get(limit, name(limit, caller), rates, now);
@@ -119,6 +119,15 @@ impl Limiter {
         Ok(spared)
     }
 
+    fn quota(&self, claims: &[Claim<'_>], now: Instant) -> Quota {
+        let mut quota = Quota::default();
+        let (has_redis, is_shared) = (self.0.shared.is_some(), self.is_shared());
+        for claim in claims {
+            claim.standings(has_redis, is_shared, now, &mut quota);
+        }
+        quota
+    }
+
     /// Has Redis count what no slice had, or does without.
     async fn ask(&self, claims: &mut [Claim<'_>], now: Instant) -> Result<u32, Why> {
         let answers = match &self.0.shared {
@@ -131,8 +140,7 @@ impl Limiter {
         let open = claims.iter_mut().filter(|claim| claim.is_open());
         match answers {
             Ok(answers) => settle(open.zip(answers), now),
-            Err(error) => {
-                tracing::debug!(%error, "this sidecar counts for itself");
+            Err(_) => {
                 let mut open: Vec<_> = open.collect();
                 // Those that refuse whatever is left come first, so that nothing is taken in vain.
                 open.sort_by_key(|claim| !claim.may_be_closed());
@@ -190,14 +198,6 @@ fn settle<'c, 'p: 'c>(
         spared += claim.answered(answer, admitted, now);
     }
     why.map_or(Ok(spared), Err)
-}
-
-fn quota(claims: &[Claim<'_>], now: Instant) -> Quota {
-    let mut quota = Quota::default();
-    for claim in claims {
-        claim.standings(now, &mut quota);
-    }
-    quota
 }
 
 /// What the operations of a request cost together; 0 where the limit covers none.

@@ -60,8 +60,9 @@ impl Held {
     }
 
     /// The debt as it would be by now, as far as this sidecar knows: others may have added to it since.
-    pub fn debt_us(&self, now: Instant) -> u64 {
-        self.told.map_or(0, |told| {
+    /// `None`: it has told nothing yet.
+    pub fn debt_us(&self, now: Instant) -> Option<u64> {
+        self.told.map(|told| {
             let age = now.saturating_duration_since(told.at).as_micros();
             told.debt_us
                 .saturating_sub(u64::try_from(age).unwrap_or(u64::MAX))

@@ -34,6 +34,8 @@ pub struct Claim<'p> {
     units: NonZeroU32,
     in_flight: Option<InFlight>,
     state: State,
+    /// Whether what this sidecar counts for itself was taken.
+    charged: bool,
     /// What was asked for ahead and not answered.
     reserved: u32,
     asked: Instant,
@@ -47,7 +49,7 @@ enum State {
     Free,
     Slice(Receipt),
     Redis,
-    Sidecar(Left),
+    Sidecar,
     /// Admitted although nobody counts.
     Uncounted,
     Refused,
@@ -75,6 +77,7 @@ impl<'p> Claim<'p> {
             units,
             in_flight: None,
             state: State::Open,
+            charged: true,
             reserved: 0,
             asked: now,
         }
@@ -204,7 +207,7 @@ impl<'p> Claim<'p> {
     /// What the policy says of a request that Redis has not counted.
     pub fn alone(&mut self, has_redis: bool, now: Instant) -> Result<u32, Why> {
         self.release(0);
-        let Some((counted, rate, numbers)) = self.counted() else {
+        let Some((counted, rate, _)) = self.counted() else {
             return Ok(0);
         };
         match rate.on_redis_failure {
@@ -219,21 +222,24 @@ impl<'p> Claim<'p> {
                 });
             }
             OnRedisFailure::Open | OnRedisFailure::Local => {
-                let share = counted.local.rate();
+                let burst = counted.local.rate().burst();
                 let outcome = counted.local.take(self.units, now);
-                let left = Left::Rate { numbers, now: None };
-                let left = left.with_debt(share, outcome.reset_after_us, 0);
-                if !outcome.allowed && !self.limit.shadow {
-                    self.state = State::Refused;
-                    return Err(self.exceeded(outcome.retry_after_us));
+                self.state = State::Sidecar;
+                if outcome.allowed {
+                    return Ok(0);
                 }
-                let allowed = outcome.allowed;
-                self.state = if allowed {
-                    State::Sidecar(left)
-                } else {
-                    State::Free
-                };
-                return Ok(u32::from(!allowed));
+                self.charged = false;
+                if self.limit.shadow {
+                    return Ok(1);
+                }
+                if u64::from(self.units.get()) > burst {
+                    return Err(Why::AboveShare {
+                        limit: Arc::clone(self.limit),
+                        units: self.units.get(),
+                        burst,
+                    });
+                }
+                return Err(self.exceeded(outcome.retry_after_us));
             }
         }
         Ok(0)
@@ -257,8 +263,13 @@ impl<'p> Claim<'p> {
         };
         match self.state {
             State::Slice(receipt) => (counted.held().lease).give_back(receipt, counted.slice_max),
-            State::Sidecar(_) => counted.local.give_back(self.units),
-            State::Open | State::Free | State::Redis | State::Uncounted | State::Refused => {}
+            State::Sidecar if self.charged => counted.local.give_back(self.units),
+            State::Sidecar
+            | State::Open
+            | State::Free
+            | State::Redis
+            | State::Uncounted
+            | State::Refused => {}
         }
         self.in_flight = None;
     }
@@ -274,17 +285,27 @@ impl<'p> Claim<'p> {
         }
     }
 
-    pub fn standings(&self, now: Instant, quota: &mut Quota) {
-        if let Some((counted, _, numbers)) = self.counted() {
+    /// What is left, as far as whoever counts at this moment has told. Nothing is told of what nobody knows.
+    pub fn standings(&self, has_redis: bool, is_shared: bool, now: Instant, quota: &mut Quota) {
+        if let Some((counted, rate, numbers)) = self.counted() {
             let unknown = Left::Rate { numbers, now: None };
+            let by_redis = || {
+                let mut held = counted.held();
+                let units = held.lease.left(now);
+                let debt_us = held.debt_us(now);
+                debt_us.map_or(unknown, |debt| unknown.with_debt(counted.rate, debt, units))
+            };
+            let here = || unknown.with_debt(counted.local.rate(), counted.local.debt_us(now), 0);
             let left = match self.state {
-                State::Sidecar(left) => left,
+                State::Sidecar => here(),
                 State::Uncounted => unknown,
-                State::Open | State::Free | State::Slice(_) | State::Redis | State::Refused => {
-                    let mut held = counted.held();
-                    let units = held.lease.left(now);
-                    unknown.with_debt(counted.rate, held.debt_us(now), units)
-                }
+                State::Slice(_) | State::Redis | State::Refused => by_redis(),
+                State::Open | State::Free if is_shared => by_redis(),
+                State::Open | State::Free => match rate.on_redis_failure {
+                    OnRedisFailure::Local => here(),
+                    OnRedisFailure::Open if !has_redis => here(),
+                    OnRedisFailure::Open | OnRedisFailure::Closed => unknown,
+                },
             };
             quota.0.push(Standing {
                 limit: Arc::clone(self.limit),
@@ -305,7 +326,8 @@ impl<'p> Claim<'p> {
             State::Open | State::Free | State::Refused => CountedBy::Nobody,
             State::Slice(_) => CountedBy::Slice,
             State::Redis => CountedBy::Redis,
-            State::Sidecar(_) => CountedBy::Sidecar,
+            State::Sidecar if self.charged => CountedBy::Sidecar,
+            State::Sidecar => CountedBy::Nobody,
             State::Uncounted => CountedBy::Open,
         }
     }

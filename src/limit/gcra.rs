@@ -5,7 +5,7 @@
 //! that would bring it above the capacity (interval times burst) is refused and adds nothing.
 
 use super::quota::Numbers;
-use crate::decide::limits::WHOLE_SHARE_PPM;
+use crate::decide::limits::{WHOLE_SHARE_PPM, share_of};
 
 /// Longest capacity, in microseconds: 2^50, some 35 years, so that the script's floating-point numbers stay exact.
 pub const CAPACITY_US_MAX: u64 = 1 << 50;
@@ -54,14 +54,14 @@ impl Rate {
         self.capacity_us / self.interval_us
     }
 
-    /// A sidecar's share of it, in millionths; never so small that nothing is admitted.
-    pub fn share(self, ppm: u32) -> Self {
-        let (ppm, whole) = (u64::from(ppm.max(1)), u64::from(WHOLE_SHARE_PPM));
+    /// A sidecar's share of it, in millionths; never so small that a statement is not admitted that costs `cost_max`,
+    /// where the whole admits it.
+    pub fn share(self, ppm: u32, cost_max: u32) -> Self {
+        let (ppm, whole) = (ppm.max(1), u64::from(WHOLE_SHARE_PPM));
+        let burst = share_of(self.burst(), ppm).max(self.burst().min(cost_max.into()));
+        let ppm = u64::from(ppm);
         let interval_us = self.interval_us.saturating_mul(whole).div_ceil(ppm);
         let interval_us = interval_us.clamp(1, CAPACITY_US_MAX);
-        // In a wide number: a large burst times a million passes 64 bits.
-        let burst = u128::from(self.burst()) * u128::from(ppm) / u128::from(whole);
-        let burst = u64::try_from(burst).unwrap_or(u64::MAX).max(1);
         let capacity_us = interval_us.saturating_mul(burst);
         Self {
             interval_us,
@@ -153,13 +153,17 @@ mod tests {
     #[test]
     fn a_share_is_a_slower_rate_with_a_smaller_burst() {
         let rate = Rate::of(limit(600, 60_000, 100));
-        for (ppm, interval_us, burst) in [
-            (1_000_000, 100_000, 100),
-            (250_000, 400_000, 25),
-            (333_333, 300_001, 33),
-            (1, 100_000_000_000, 1),
+        for (ppm, cost_max, interval_us, burst) in [
+            (1_000_000, 1, 100_000, 100),
+            (250_000, 1, 400_000, 25),
+            (250_000, 25, 400_000, 25),
+            // What one statement costs must be possible, where it is without a share.
+            (250_000, 40, 400_000, 40),
+            (250_000, 101, 400_000, 100),
+            (333_333, 1, 300_001, 33),
+            (1, 1, 100_000_000_000, 1),
         ] {
-            let share = rate.share(ppm);
+            let share = rate.share(ppm, cost_max);
             assert_eq!((share.interval_us, share.burst()), (interval_us, burst));
         }
     }

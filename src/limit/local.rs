@@ -150,6 +150,15 @@ impl Local {
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, back);
     }
 
+    /// The debt that stands.
+    pub fn debt_us(&self, now: Instant) -> u64 {
+        self.clock.hand(now);
+        let age = self.clock.now().saturating_sub(self.began).as_nanos();
+        let age = u64::try_from(age).unwrap_or(u64::MAX);
+        let tat = self.tat.0.load(Ordering::Acquire);
+        tat.saturating_sub(age).div_ceil(1_000)
+    }
+
     /// Whether it is full again, so that nothing is lost when it is forgotten.
     pub fn is_full(&self, now: Instant) -> bool {
         self.clock.hand(now);
@@ -205,7 +214,11 @@ mod tests {
         ];
         for (at_ms, expected) in cases {
             let now = start + Duration::from_millis(at_ms);
-            assert_eq!(local.take(ONE, now), expected, "{at_ms}");
+            let found = local.take(ONE, now);
+            assert_eq!(found, expected, "{at_ms}");
+            if found.allowed {
+                assert_eq!(local.debt_us(now), found.reset_after_us, "{at_ms}");
+            }
         }
     }
 

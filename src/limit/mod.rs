@@ -14,6 +14,7 @@ mod local;
 pub mod overrides;
 mod quota;
 pub mod shared;
+mod watch;
 
 #[cfg(test)]
 mod server_tests;
@@ -100,6 +101,13 @@ pub enum Why {
         units: u32,
         burst: u64,
     },
+    /// This sidecar counts for itself, and its share admits fewer together.
+    #[error("{units} at once, and this sidecar's share of rate limit `{}` is {burst}", .limit.name)]
+    AboveShare {
+        limit: Arc<RateLimit>,
+        units: u32,
+        burst: u64,
+    },
     #[error("{max} in flight, as many as rate limit `{}` allows", .limit.name)]
     Concurrent { limit: Arc<RateLimit>, max: u32 },
     /// Redis is away, and the policy has its limit closed then.
@@ -135,6 +143,18 @@ impl PublicError for Error {
                     limit.name
                 ),
                 None,
+            ),
+            Why::AboveShare {
+                limit,
+                units,
+                burst,
+            } => (
+                Code::RateLimitExceeded,
+                format!(
+                    "each statement of a batch or pipeline counts: these are {units}, and rate limit `{}` allows {burst} at once just now; split it, or try again shortly",
+                    limit.name
+                ),
+                Some(RETRY_AFTER_MS),
             ),
             Why::Concurrent { limit, max } => (
                 Code::RateLimitExceeded,

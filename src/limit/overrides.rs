@@ -3,17 +3,19 @@
 //! The whole table is held in memory and read anew when PostgreSQL tells of a change, or every [`POLL_INTERVAL`] while
 //! it tells none. While PostgreSQL is away what was read last holds until it expires.
 
-use std::collections::HashMap;
+mod fault;
+
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use tokio_postgres::Row;
+use tokio_postgres::{Client, Row};
 
 use super::quota::Numbers;
 use crate::authenticate::Principal;
-use crate::decide::RateLimit;
 use crate::decide::limits::Per;
+use crate::decide::{Policy, RateLimit};
 use crate::system::changes::{Change, Changes, Table};
 use crate::system::{STATEMENT_TIMEOUT, System, Unavailable};
 
@@ -31,11 +33,15 @@ const REREAD_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Expiry is told as a length of time, so that only PostgreSQL's clock counts. One row more than are held shows that
 /// there are too many.
-const READ: &str = "SELECT key_id, user_id, role, rate_limit, requests, per_ms, burst,
-        (extract(epoch FROM expires_at - clock_timestamp()) * 1000)::float8
-    FROM rate_limit_overrides
-    WHERE expires_at IS NULL OR expires_at > clock_timestamp()
-    ORDER BY id LIMIT 10001";
+const READ: &str =
+    "SELECT o.key_id, o.user_id, o.role, o.rate_limit, o.requests, o.per_ms, o.burst,
+        (extract(epoch FROM o.expires_at - clock_timestamp()) * 1000)::float8, o.id, k.role
+    FROM rate_limit_overrides AS o LEFT JOIN api_keys AS k ON k.id = o.key_id
+    WHERE o.expires_at IS NULL OR o.expires_at > clock_timestamp()
+    ORDER BY o.id LIMIT 10001";
+
+/// Faulty overrides that one look at the table tells of; of more, how many there are.
+const FAULTS_TOLD_MAX: usize = 100;
 
 /// The overrides in force.
 #[derive(Debug, Default)]
@@ -57,6 +63,17 @@ struct Override {
     until: Option<Instant>,
 }
 
+/// A row as it stands in the table.
+struct OverrideRow {
+    subject: Subject,
+    one: Override,
+    /// The role of the key that it is for.
+    key_role: Option<String>,
+}
+
+/// Rows that are at fault, by their ids, and what is told of each: also what the row says, so that a change is told.
+type Faults = BTreeMap<i64, String>;
+
 /// Whom an override is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Subject {
@@ -68,7 +85,7 @@ enum Subject {
 impl Overrides {
     /// The numbers in force for a caller's limit, where they are not the policy's. Of several, the key's go before the
     /// user's, and these before the role's. A limit that the whole role shares has the role's alone. `is_first`: the
-    /// caller's role names this limit first.
+    /// caller's role names this limit first. Numbers that cannot stand in for the limit's count for nothing.
     pub fn find(
         &self,
         limit: &RateLimit,
@@ -90,7 +107,7 @@ impl Overrides {
                 .map(|one| one.numbers)
         };
         let role = || among(&known.roles, &caller.role);
-        match limit.per {
+        let found = match limit.per {
             Per::Key => {
                 let user = || among(&known.users, caller.user_id.as_deref()?);
                 among(&known.keys, &caller.key_id)
@@ -98,15 +115,16 @@ impl Overrides {
                     .or_else(role)
             }
             Per::Role => role(),
-        }
+        };
+        found.filter(|numbers| numbers.fit(limit).is_ok())
     }
 
-    /// Follows the table for as long as it is polled.
-    pub async fn keep(&self, system: &System, changes: &Changes) {
+    /// Follows the table for as long as it is polled, and tells the log once of each row that `policy` makes useless.
+    pub async fn keep(&self, system: &System, changes: &Changes, policy: &ArcSwap<Policy>) {
         let mut subscription = changes.subscribe();
-        let mut told = false;
+        let (mut told, mut faults) = (false, Faults::new());
         loop {
-            let read = self.read(system).await;
+            let read = self.read(system, &policy.load_full(), &mut faults).await;
             if let Err(error) = &read {
                 tracing::debug!(%error, "the last known rate limit overrides stay in force");
             }
@@ -134,27 +152,74 @@ impl Overrides {
         }
     }
 
-    async fn read(&self, system: &System) -> Result<(), Unavailable> {
+    async fn read(
+        &self,
+        system: &System,
+        policy: &Policy,
+        told: &mut Faults,
+    ) -> Result<(), Unavailable> {
         let client = system.client().await?;
-        // Before the question, so that nothing lasts longer here than there.
-        let asked = Instant::now();
-        let rows = tokio::time::timeout(STATEMENT_TIMEOUT, client.query_typed(READ, &[])).await??;
-        if rows.len() > OVERRIDES_MAX {
+        let (rows, faults) = ask(&client, policy).await?;
+        let mut table = Rows::default();
+        rows.into_iter().for_each(|row| table.add(row));
+        self.0.store(Arc::new(table));
+        let is_new = |(id, fault): &(&i64, &String)| told.get(id) != Some(fault);
+        let new: Vec<_> = faults.iter().filter(is_new).collect();
+        for (id, fault) in new.iter().take(FAULTS_TOLD_MAX) {
             tracing::error!(
-                max = OVERRIDES_MAX,
-                "there are more rate limit overrides than are held: the newest are not in force"
+                id,
+                "a rate limit override is not in force, what it would replace is as in the policy: {fault}"
             );
         }
-        let mut table = Rows::default();
-        for row in rows.iter().take(OVERRIDES_MAX) {
-            match read_row(row, asked) {
-                Ok((subject, one)) => table.add(subject, one),
-                Err(error) => tracing::error!(%error, "a rate limit override cannot be read"),
-            }
+        if new.len() > FAULTS_TOLD_MAX {
+            tracing::error!(
+                faults = new.len(),
+                "more rate limit overrides are not in force: `bulkhead check` lists them"
+            );
         }
-        self.0.store(Arc::new(table));
+        *told = faults;
         Ok(())
     }
+}
+
+/// How many overrides there are, and what is wrong with which, for people.
+///
+/// # Errors
+/// When PostgreSQL does not answer.
+pub async fn faults(client: &Client, policy: &Policy) -> Result<(usize, Vec<String>), Unavailable> {
+    let (rows, faults) = ask(client, policy).await?;
+    let faults = faults
+        .into_iter()
+        .map(|(id, fault)| format!("override {id}: {fault}"));
+    Ok((rows.len(), faults.collect()))
+}
+
+/// The rows that can be read, and the faults of all.
+async fn ask(client: &Client, policy: &Policy) -> Result<(Vec<OverrideRow>, Faults), Unavailable> {
+    // Before the question, so that nothing lasts longer here than there.
+    let asked = Instant::now();
+    let rows = tokio::time::timeout(STATEMENT_TIMEOUT, client.query_typed(READ, &[])).await??;
+    let (mut read, mut faults) = (Vec::new(), Faults::new());
+    for (at, row) in rows.iter().enumerate() {
+        let id = row.try_get(8)?;
+        if at == OVERRIDES_MAX {
+            let fault = format!(
+                "there are more than {OVERRIDES_MAX}: this one and all that follow are not held"
+            );
+            faults.insert(id, fault);
+            break;
+        }
+        match read_row(row, asked) {
+            Ok(row) => {
+                if let Err(fault) = row.check(policy) {
+                    faults.insert(id, format!("{}: {fault}", row.says()));
+                }
+                read.push(row);
+            }
+            Err(Unavailable(fault)) => drop(faults.insert(id, fault)),
+        }
+    }
+    Ok((read, faults))
 }
 
 /// Whether changes are told from now on, where this one calls for reading the table.
@@ -184,17 +249,34 @@ impl Rows {
         self.keys.is_empty() && self.users.is_empty() && self.roles.is_empty()
     }
 
-    fn add(&mut self, subject: Subject, one: Override) {
-        let (subjects, name) = match subject {
+    fn add(&mut self, row: OverrideRow) {
+        let (subjects, name) = match row.subject {
             Subject::Key(name) => (&mut self.keys, name),
             Subject::User(name) => (&mut self.users, name),
             Subject::Role(name) => (&mut self.roles, name),
         };
-        subjects.entry(name).or_default().push(one);
+        subjects.entry(name).or_default().push(row.one);
     }
 }
 
-fn read_row(row: &Row, asked: Instant) -> Result<(Subject, Override), Unavailable> {
+impl OverrideRow {
+    /// Whom it is for and its numbers.
+    fn says(&self) -> String {
+        let subject = match &self.subject {
+            Subject::Key(name) => format!("key `{name}`"),
+            Subject::User(name) => format!("user `{name}`"),
+            Subject::Role(name) => format!("role `{name}`"),
+        };
+        let Numbers {
+            requests,
+            period_ms,
+            burst,
+        } = self.one.numbers;
+        format!("for {subject}, {requests} in {period_ms} ms, {burst} at once")
+    }
+}
+
+fn read_row(row: &Row, asked: Instant) -> Result<OverrideRow, Unavailable> {
     let key: Option<String> = row.try_get(0)?;
     let user: Option<String> = row.try_get(1)?;
     let role: Option<String> = row.try_get(2)?;
@@ -222,12 +304,17 @@ fn read_row(row: &Row, asked: Instant) -> Result<(Subject, Override), Unavailabl
             asked.checked_add(left)
         }),
     };
-    Ok((subject, one))
+    Ok(OverrideRow {
+        subject,
+        one,
+        key_role: row.try_get(9)?,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decide::PolicyFile;
     use crate::decide::limits::Scope;
 
     const fn numbers(requests: u32) -> Numbers {
@@ -255,14 +342,15 @@ mod tests {
         let later = now + Duration::from_secs(10);
         let mut table = Rows::default();
         let mut add = |subject, requests, limit: Option<&str>, until| {
-            table.add(
+            table.add(OverrideRow {
                 subject,
-                Override {
+                one: Override {
                     limit: limit.map(str::to_owned),
                     numbers: numbers(requests),
                     until,
                 },
-            );
+                key_role: None,
+            });
         };
         let key = || Subject::Key("k".into());
         let user = || Subject::User("u".into());
@@ -364,6 +452,131 @@ mod tests {
         for (name, per, is_first, caller, at, expected) in cases {
             let found = overrides.find(&limit(name, per), is_first, &caller, at);
             assert_eq!(found, expected.map(numbers), "{name} {caller:?}");
+        }
+    }
+
+    /// What the policy makes useless is told and has no effect; what it can use is in force.
+    #[test]
+    fn what_the_policy_makes_useless_is_told() {
+        let text = "version = 1\n[stores.redis]\nkeys = ['a']\n[rate_limits.base]\nrequests = 9\nper = '1s'\ncost = { write = 5 }\n\
+            [rate_limits.whole]\nrequests = 9\nper = '1s'\nper_what = 'role'\n[rate_limits.flight]\nconcurrent = 2\n\
+            [roles.app]\nrate_limits = ['base', 'whole', 'flight']\n[[roles.app.grants]]\nstore = 'redis'\nkeys = ['a']\n\
+            actions = ['read', 'write']\n[roles.free]\n[[roles.free.grants]]\nstore = 'redis'\nkeys = ['a']\nactions = ['read']";
+        let policy = Policy::compile(&[PolicyFile {
+            path: "p".into(),
+            text: text.into(),
+        }])
+        .unwrap();
+        let key = || Subject::Key("k".into());
+        let role = |name: &str| Subject::Role(name.into());
+        let user = || Subject::User("u".into());
+        let of = |requests, period_ms, burst| Numbers {
+            requests,
+            period_ms,
+            burst,
+        };
+        let good = of(5, 1_000, 5);
+        let cases = [
+            (key(), Some("app"), None, good, ""),
+            (key(), Some("app"), Some("base"), good, ""),
+            (key(), None, None, good, ""),
+            (user(), None, None, good, ""),
+            (role("app"), None, Some("whole"), of(1, 1_000, 1), ""),
+            (role("ap"), None, None, good, "has no role `ap`"),
+            (key(), Some("ap"), None, good, "has no role `ap`"),
+            (role("free"), None, None, good, "has a rate limit"),
+            (
+                key(),
+                Some("free"),
+                Some("base"),
+                good,
+                "has a rate limit `base`",
+            ),
+            (user(), None, Some("bass"), good, "has a rate limit `bass`"),
+            (
+                key(),
+                Some("app"),
+                Some("whole"),
+                good,
+                "`whole` is of the whole role",
+            ),
+            (
+                role("app"),
+                None,
+                Some("flight"),
+                good,
+                "`flight` has no rate",
+            ),
+            (
+                role("app"),
+                None,
+                None,
+                of(100, 1_000, 4),
+                "may cost 5, and no more than 4",
+            ),
+            (user(), None, None, of(4, 1_000, 4), "may cost 5"),
+            (role("app"), None, None, of(0, 1_000, 5), "must be positive"),
+            (
+                role("app"),
+                None,
+                None,
+                of(5_001, 5, 9),
+                "faster than one request a microsecond",
+            ),
+            (
+                role("app"),
+                None,
+                None,
+                of(1, 1 << 40, 9),
+                "longer than 35 years",
+            ),
+            (
+                role("app"),
+                None,
+                None,
+                of(1, u64::MAX, u32::MAX),
+                "longer than 35 years",
+            ),
+        ];
+        let caller = Principal {
+            key_id: "k".into(),
+            user_id: Some("u".into()),
+            role: "app".into(),
+        };
+        for (subject, key_role, name, numbers, fault) in cases {
+            let row = OverrideRow {
+                subject,
+                one: Override {
+                    limit: name.map(str::to_owned),
+                    numbers,
+                    until: None,
+                },
+                key_role: key_role.map(str::to_owned),
+            };
+            let (says, found) = (row.says(), row.check(&policy));
+            let has_limits = row.key_role.as_deref().is_none_or(|role| role == "app");
+            let found = found
+                .err()
+                .map_or_else(String::new, |fault| fault.to_string());
+            assert!(
+                found.contains(fault) && found.is_empty() == fault.is_empty(),
+                "{says}: {found}"
+            );
+            let mut table = Rows::default();
+            table.add(row);
+            let overrides = Overrides(ArcSwap::from_pointee(table));
+            if !has_limits {
+                continue;
+            }
+            let limits = policy.role("app").unwrap().rate_limits();
+            let rates = limits
+                .iter()
+                .enumerate()
+                .filter(|(_, limit)| limit.rate.is_some());
+            let mut in_force = rates
+                .filter_map(|(at, limit)| overrides.find(limit, at == 0, &caller, Instant::now()));
+            let expected = fault.is_empty().then_some(numbers);
+            assert_eq!(in_force.next(), expected, "{says} {fault}");
         }
     }
 }

@@ -1,13 +1,16 @@
 //! The limits that all sidecars share: GCRA as one atomic script in Redis, by Redis' clock.
 
+use std::sync::Mutex;
 use std::time::Duration;
 
 use redis::{RedisError, Script};
+use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::gcra::{Outcome, Rate};
 use crate::decide::limits::{COUNTS_KEY_PREFIX, Per};
 use crate::execute::redis::link::{ConnectError, Link, RedisSettings};
+use crate::lock::Unpoisoned as _;
 
 /// How long a request waits for the script, and how long a probe's answer may take for Redis to count as there. After a
 /// wait in vain nobody waits again until a probe was answered.
@@ -61,6 +64,9 @@ pub struct Answer {
 pub struct Shared {
     link: Link,
     script: Script,
+    /// Why a request was not answered since this was last looked at.
+    failure: Mutex<Option<String>>,
+    failed: Notify,
 }
 
 impl Shared {
@@ -70,7 +76,33 @@ impl Shared {
         Ok(Self {
             link: Link::open(settings, answers_within)?,
             script: Script::new(SCRIPT),
+            failure: Mutex::default(),
+            failed: Notify::new(),
         })
+    }
+
+    /// Notes why a request was not answered, for the log. That nobody is asked is no news.
+    fn failed(&self, error: &Unanswered) {
+        match error {
+            Unanswered::NotConnected => {}
+            Unanswered::Slow | Unanswered::Strange | Unanswered::Failed(_) => {
+                let mut failure = self.failure.lock().unpoisoned();
+                *failure = Some(error.to_string());
+                drop(failure);
+                self.failed.notify_one();
+            }
+        }
+    }
+
+    /// Waits until a request was not answered. May be cancelled.
+    pub async fn until_failed(&self) {
+        self.failed.notified().await;
+    }
+
+    /// Why the last one was not, if any since this was called before.
+    pub fn take_failure(&self) -> Option<String> {
+        let mut failure = self.failure.lock().unpoisoned();
+        failure.take()
     }
 
     pub fn is_usable(&self) -> bool {
@@ -104,8 +136,9 @@ impl Shared {
             Ok(Err(error)) => Err(Unanswered::Failed(error)),
             Err(_) => Err(Unanswered::Slow),
         };
-        if answered.is_err() {
+        if let Err(error) = &answered {
             self.link.suspect();
+            self.failed(error);
         }
         answered
     }

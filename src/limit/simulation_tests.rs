@@ -83,7 +83,7 @@ impl World {
             Sidecar {
                 lease: Lease::default(),
                 local: Local::new(
-                    plan.rate.share(1_000_000 / plan.sidecars as u32),
+                    plan.rate.share(1_000_000 / plan.sidecars as u32, 1),
                     &HandedClock::new(clock),
                 ),
                 clock,

@@ -143,9 +143,10 @@ impl<'r> Record<'r> {
 
     /// The audit row of a refusal; `None` where the code is not one (a store's error, an outage).
     pub fn refused(&self, problem: &Problem) -> Option<Refused> {
-        // The failures that led to a throttle are rows already; nobody unknown may fill the table without end.
-        let is_throttled = self.caller.is_none() && problem.code == Code::RateLimitExceeded;
-        if !is_refusal(problem.code) || is_throttled {
+        // The failures that led to a throttle are rows already; nobody unknown may fill the table without end, with
+        // guesses or without any.
+        let is_endless = matches!(problem.code, Code::RateLimitExceeded | Code::AuthMissing);
+        if !is_refusal(problem.code) || is_endless && self.caller.is_none() {
             return None;
         }
         Some(self.event("request", problem.code.as_str()))

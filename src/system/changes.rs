@@ -92,11 +92,6 @@ impl Changes {
         }
     }
 
-    /// Whether changes are told just now.
-    pub fn is_connected(&self) -> bool {
-        self.connected.load(Ordering::Acquire)
-    }
-
     pub fn subscribe(&self) -> Subscription {
         Subscription {
             events: self.events.subscribe(),

@@ -49,7 +49,7 @@ pub async fn whoami(sidecar: &Sidecar, key: &str) -> Reply {
     .await
 }
 
-fn header<'r>(reply: &'r Reply, name: &str) -> &'r str {
+pub fn header<'r>(reply: &'r Reply, name: &str) -> &'r str {
     reply
         .headers
         .get(name)

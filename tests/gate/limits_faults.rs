@@ -14,9 +14,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use crate::isolation::postgres;
-use crate::limits::{policy, whoami};
+use crate::limits::{header, policy, whoami};
 use crate::support::link::{Link, Mode};
-use crate::support::{self, Dev, Reply, Sidecar, eventually};
+use crate::support::{self, Dev, Reply, Sidecar, eventually, shared};
 
 /// The Redis server of an environment.
 fn redis_pid(dev: &Dev) -> Pid {
@@ -190,6 +190,105 @@ async fn without_redis_each_limit_does_as_the_policy_says() {
         let series = format!("bulkhead_rate_limit_total{{outcome=\"{outcome}\"}}");
         assert!(sidecar.metric(&series).await >= 1.0, "{outcome}");
     }
+}
+
+/// A sidecar that reaches Redis through a link, under these limits for the role `app`, once Redis counts.
+async fn linked(limits: &str) -> (Sidecar, Link, tempfile::TempDir) {
+    let dev = shared();
+    let link = Link::to(SocketAddr::from((Ipv4Addr::LOCALHOST, redis_port(dev)))).await;
+    let folder = policy(dev, limits, "rate_limit = 'app'");
+    let sidecar = Sidecar::start(dev, |config| {
+        config["policy"]["path"] = folder.path().to_str().unwrap().into();
+        redis_through(config, link.port);
+    });
+    sidecar.ready().await;
+    until_mode(&sidecar, "shared").await;
+    (sidecar, link, folder)
+}
+
+/// The log has the change and its cause once, however many requests meet it.
+#[tokio::test]
+async fn a_change_of_mode_is_logged_once_and_why() {
+    let away = "redis does not count the rate limits";
+    let back = "redis counts the rate limits";
+    let (sidecar, link, _folder) =
+        linked("[app]\nrequests = 1000\nper = '1s'\nmode = 'exact'\n").await;
+    let key = shared().new_key("faults-told");
+    for (fault, cause) in [(Mode::Hold, "no answer in 5 ms"), (Mode::Cut, away)] {
+        let before = sidecar.lines_with(&[back]);
+        link.set(fault);
+        select(&sidecar, &key).await;
+        until_mode(&sidecar, "local").await;
+        eventually(away, || async {
+            sidecar.lines_with(&[away]) > 0 && sidecar.has_logged(cause)
+        })
+        .await;
+        let told = sidecar.lines_with(&[away]);
+        for _ in 0..50 {
+            assert_eq!(select(&sidecar, &key).await.status, 200);
+        }
+        assert_eq!(sidecar.lines_with(&[away]), told);
+        assert!(sidecar.has_logged("\"mode\":\"local\""));
+        link.set(Mode::Open);
+        until_mode(&sidecar, "shared").await;
+        eventually(back, || async { sidecar.lines_with(&[back]) > before }).await;
+    }
+}
+
+/// While Redis is away, callers are told what this sidecar knows: what its share has left, and nothing of what nobody
+/// counts. A share that is smaller than what one statement costs lets that statement through.
+#[tokio::test]
+async fn what_is_told_without_redis_is_what_is_known() {
+    let dev = shared();
+    let (sidecar, link, _folder) = linked(
+        "[app]\nrequests = 1\nper = '1h'\nburst = 40\nmode = 'exact'\nshare = 20\n\
+         cost = { delete = 5 }\n",
+    )
+    .await;
+    link.set(Mode::Cut);
+    until_mode(&sidecar, "local").await;
+    let delete = json!({"sql": "DELETE FROM posts WHERE id = -1"});
+    let selects: Vec<_> = (0..6).map(|_| json!({"sql": "SELECT 1 AS n"})).collect();
+    let batch = json!({ "statements": selects });
+    let (query, many) = ("/v1/mysql/query", "/v1/mysql/batch");
+    let select = json!({"sql": "SELECT 1 AS n"});
+    let cases = [
+        ("dear", query, &delete, 200, 0),
+        ("dear", query, &select, 429, 0),
+        ("cheap", query, &select, 200, 4),
+        ("cheap", query, &delete, 429, 4),
+        // More than the share admits at once, and not more than the limit does.
+        ("many", many, &batch, 429, 5),
+    ];
+    let keys = ["dear", "cheap", "many"].map(|name| (name, dev.new_key(&format!("known-{name}"))));
+    for (name, path, body, status, left) in cases {
+        let key = &keys.iter().find(|(key, _)| *key == name).unwrap().1;
+        let reply = sidecar.post(key, path, body).await;
+        assert_eq!(reply.status, status, "{name}: {}", reply.text);
+        let told = header(&reply, "ratelimit");
+        assert!(
+            told.starts_with(&format!("\"app\";r={left};")),
+            "{name}: {told}"
+        );
+        let waits = !header(&reply, "retry-after").is_empty();
+        assert_eq!(waits, status == 429, "{name}");
+        if name == "many" {
+            assert!(
+                reply.text.contains("allows 5 at once just now"),
+                "{}",
+                reply.text
+            );
+        }
+    }
+
+    let limits = "[app]\nrequests = 9\nper = '1h'\nmode = 'exact'\non_redis_failure = 'closed'\n";
+    let (sidecar, link, _folder) = linked(limits).await;
+    link.set(Mode::Cut);
+    until_mode(&sidecar, "closed").await;
+    let refused = sidecar.post(&keys[0].1, query, &select).await;
+    assert_eq!(refused.code(), "rate_limit.unavailable");
+    assert_eq!(header(&refused, "ratelimit"), "");
+    assert_eq!(header(&refused, "ratelimit-policy"), "\"app\";q=9;w=3600");
 }
 
 /// Asks until told to stop; counts what is admitted.

@@ -28,6 +28,7 @@ mod keys_guessing;
 mod lifecycle;
 mod limits;
 mod limits_faults;
+mod limits_overrides;
 mod listener_tls;
 mod memory;
 mod outage;

@@ -50,9 +50,13 @@ impl Issuer {
         for (name, claim) in claims.as_object().unwrap() {
             all[name] = claim.clone();
         }
-        let header = json!({"alg": "EdDSA", "kid": self.kid});
+        self.sign("EdDSA", &all)
+    }
+
+    fn sign(&self, algorithm: &str, claims: &Value) -> String {
+        let header = json!({"alg": algorithm, "kid": self.kid});
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let message = format!("{}.{}", part(&header), part(&all));
+        let message = format!("{}.{}", part(&header), part(claims));
         let signature = URL_SAFE_NO_PAD.encode(self.key.sign(message.as_bytes()));
         format!("{message}.{signature}")
     }
@@ -246,6 +250,104 @@ async fn redis_away_fails_closed_unless_told_otherwise() {
     }
 }
 
+/// A caller learns how a good token ended and nothing else; the operator's log says which check failed, not of which
+/// token.
+#[tokio::test]
+async fn the_log_tells_what_is_wrong_with_a_token() {
+    let dev = shared();
+    let (issuer, other) = (Issuer::new("one"), Issuer::new("one"));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("jwks.json");
+    std::fs::write(&file, issuer.set()).unwrap();
+    let sidecar = sidecar(dev, &format!("jwks_file = '{}'", file.display()), |_| {});
+    sidecar.ready().await;
+    let mut redis = redis(dev).await;
+    redis::cmd("SET")
+        .arg(&["jwt:blacklist:told-1", "1", "EX", "600"])
+        .exec_async(&mut redis)
+        .await
+        .unwrap();
+    let good = json!({"jti": "told-2"});
+    let (now, long_ago) = (SystemTime::now(), json!({"jti": "told-3", "exp": 1}));
+    let now = now.duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let old = json!({"jti": "told-4", "iat": now - 100_000});
+    let invalid = "auth.invalid";
+    let cases = [
+        ("nonsense".into(), invalid, "is no key and no JWT"),
+        (other.token(&good), invalid, "signature is wrong"),
+        (
+            Issuer::new("two").token(&good),
+            invalid,
+            "has no key with the token's `kid`",
+        ),
+        (
+            issuer.sign("none", &good),
+            invalid,
+            "algorithm is not that of its key",
+        ),
+        (
+            issuer.token(&json!({"jti": "x", "iss": "i"})),
+            invalid,
+            "from another issuer",
+        ),
+        (
+            issuer.token(&json!({"jti": "x", "aud": "a"})),
+            invalid,
+            "for another audience",
+        ),
+        (issuer.token(&json!({})), invalid, "claim `jti` is missing"),
+        (
+            issuer.token(&json!({"jti": "x", "nbf": now + 900})),
+            invalid,
+            "not in force yet",
+        ),
+        (
+            issuer.token(&long_ago),
+            "auth.expired",
+            "token of `jwt:alice` has expired",
+        ),
+        (issuer.token(&old), "auth.expired", "older than `max_age_s`"),
+        (
+            issuer.token(&json!({"jti": "told-1"})),
+            "auth.revoked",
+            "is in the blacklist",
+        ),
+    ];
+    for (token, expected, cause) in &cases {
+        // Redis may come a moment later than the rest.
+        eventually(cause, || async { code(&sidecar, token).await == *expected }).await;
+        eventually(cause, || async { sidecar.has_logged(cause) }).await;
+        assert!(
+            *token == "nonsense" || !sidecar.has_logged(token),
+            "{cause}"
+        );
+    }
+    let nobody = issuer.token(&json!({"jti": "told-5", "role": "nobody"}));
+    let sql = json!({"sql": "SELECT 1"});
+    let reply = sidecar.post(&nobody, "/v1/mysql/query", &sql).await;
+    assert_eq!(reply.code(), "policy.denied", "{}", reply.text);
+    eventually("the role", || async {
+        sidecar.has_logged("the policy has no role `nobody`")
+    })
+    .await;
+
+    // From an address that has failed too often, what the issuer signed gets in all the same.
+    let wrong = other.token(&json!({"jti": "told-6"}));
+    eventually("guessing is throttled", || async {
+        code(&sidecar, &wrong).await == "rate_limit.exceeded"
+    })
+    .await;
+    for turn in 0..30 {
+        let token = issuer.token(&json!({"jti": format!("told-good-{turn}")}));
+        assert_eq!(code(&sidecar, &token).await, "ok", "{turn}");
+    }
+    assert_eq!(
+        code(&sidecar, &issuer.token(&long_ago)).await,
+        "auth.expired"
+    );
+    assert!(sidecar.has_logged("this one: the token's signature is wrong"));
+}
+
 /// A sidecar does not start with keys that it cannot read, nor with a blacklist that it cannot ask.
 #[tokio::test]
 async fn a_configuration_that_cannot_hold_is_refused() {
@@ -278,11 +380,17 @@ async fn a_configuration_that_cannot_hold_is_refused() {
     };
     let good = "algorithms = ['ES256']";
     check(good, false, "needs one of `jwks_file` and `jwks_url`");
-    check(
-        &format!("{good}\njwks_url = 'http://issuer/keys'"),
-        false,
-        "must be an https URL",
-    );
+    for url in [
+        "http://issuer/keys",
+        "https://me:secret@issuer/keys",
+        "issuer",
+    ] {
+        check(
+            &format!("{good}\njwks_url = '{url}'"),
+            false,
+            "must be an https URL without user and password",
+        );
+    }
     check(
         &format!("{good}\njwks_file = '/nowhere/keys'"),
         false,

@@ -3,8 +3,7 @@
 use jiff::{Span, Timestamp};
 use serde_json::{Map, Value};
 
-use super::TokenSettings;
-use crate::authenticate::Error;
+use super::{Fault, TokenSettings};
 
 /// Bytes of a subject, a user, a role and a token's id.
 const NAME_BYTES_MAX: usize = 256;
@@ -18,43 +17,73 @@ pub struct Claims {
     pub role: String,
     /// The latest of `iat` and `nbf`.
     begins_at: Timestamp,
-    /// The sooner of `exp` and the greatest age, with the skew that is allowed.
-    pub ends_at: Timestamp,
+    /// With the skew that is allowed.
+    expires_at: Timestamp,
+    too_old_at: Timestamp,
 }
 
 impl Claims {
-    /// `None` where something is missing or not of its kind.
-    pub fn read(settings: &TokenSettings, claims: &Map<String, Value>) -> Option<Self> {
-        let issued_at = time(claims.get("iat")?)?;
-        let not_before = match claims.get("nbf") {
-            None => issued_at,
-            Some(value) => time(value)?,
+    /// # Errors
+    /// When something is missing or not of its kind.
+    pub fn read(settings: &TokenSettings, claims: &Map<String, Value>) -> Result<Self, Fault> {
+        let issued_at = required(claims, "iat", time)?;
+        let not_before = optional(claims, "nbf", time)?.unwrap_or(issued_at);
+        let expires_at = required(claims, "exp", time)?;
+        let age_max_s = settings.age_max_s.saturating_add(settings.skew_s);
+        let end = |at, seconds, claim: &str| {
+            later(at, seconds).ok_or_else(|| Fault::Claim(claim.to_owned()))
         };
-        let user = match claims.get(&settings.user_claim) {
-            None => None,
-            Some(value) => Some(name(value)?),
-        };
-        let oldest = later(issued_at, settings.age_max_s)?;
-        let ends_at = time(claims.get("exp")?)?.min(oldest);
-        Some(Self {
-            id: name(claims.get("jti")?)?,
-            subject: name(claims.get("sub")?)?,
-            user,
-            role: name(claims.get(&settings.role_claim)?)?,
+        Ok(Self {
+            id: required(claims, "jti", name)?,
+            subject: required(claims, "sub", name)?,
+            user: optional(claims, &settings.user_claim, name)?,
+            role: required(claims, &settings.role_claim, name)?,
             begins_at: issued_at.max(not_before),
-            ends_at: later(ends_at, settings.skew_s)?,
+            expires_at: end(expires_at, settings.skew_s, "exp")?,
+            too_old_at: end(issued_at, age_max_s, "iat")?,
         })
     }
 
     /// Whether it is in force yet, by a clock that may go wrong by the skew.
-    pub fn began(&self, settings: &TokenSettings, clock: Timestamp) -> Result<(), Error> {
+    pub fn began(&self, settings: &TokenSettings, clock: Timestamp) -> Result<(), Fault> {
         let latest = later(clock, settings.skew_s);
         if latest.is_some_and(|latest| self.begins_at <= latest) {
             Ok(())
         } else {
-            Err(Error::Invalid)
+            Err(Fault::Early)
         }
     }
+
+    /// Whether it is in force still; `key_id` is whom it is of.
+    pub fn lasts(&self, key_id: &str, clock: Timestamp) -> Result<(), Fault> {
+        if self.expires_at <= clock {
+            return Err(Fault::Expired(key_id.to_owned()));
+        }
+        if self.too_old_at <= clock {
+            return Err(Fault::TooOld(key_id.to_owned()));
+        }
+        Ok(())
+    }
+}
+
+fn required<T>(
+    claims: &Map<String, Value>,
+    claim: &str,
+    read: fn(&Value) -> Option<T>,
+) -> Result<T, Fault> {
+    optional(claims, claim, read)?.ok_or_else(|| Fault::Missing(claim.to_owned()))
+}
+
+fn optional<T>(
+    claims: &Map<String, Value>,
+    claim: &str,
+    read: fn(&Value) -> Option<T>,
+) -> Result<Option<T>, Fault> {
+    let Some(value) = claims.get(claim) else {
+        return Ok(None);
+    };
+    let read = read(value).ok_or_else(|| Fault::Claim(claim.to_owned()))?;
+    Ok(Some(read))
 }
 
 /// A NumericDate (RFC 7519, section 2): seconds, perhaps with a fraction, which is cut off.

@@ -27,9 +27,15 @@ const HTTPS_PORT: u16 = 443;
 /// # Errors
 /// A text for the log.
 pub async fn get(url: &Uri, ca_file: Option<&Path>) -> Result<Vec<u8>, String> {
+    // Without the query, which may be somebody's secret.
+    let place = format!(
+        "{}{}",
+        url.authority().map_or("", |it| it.as_str()),
+        url.path()
+    );
     match tokio::time::timeout(FETCH_TIMEOUT, fetch(url, ca_file)).await {
-        Ok(fetched) => fetched.map_err(|error| format!("`{url}`: {error}")),
-        Err(_) => Err(format!("`{url}` did not answer in time")),
+        Ok(fetched) => fetched.map_err(|error| format!("`{place}`: {error}")),
+        Err(_) => Err(format!("`{place}` did not answer in time")),
     }
 }
 

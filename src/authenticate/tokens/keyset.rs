@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::Mutex;
 
-use super::{KeySource, TokenSettings, fetch};
+use super::{Fault, KeySource, TokenSettings, fetch};
 use crate::authenticate::Error;
 
 /// How often an unknown `kid` makes the keys be fetched, whatever the number of such tokens.
@@ -101,7 +101,7 @@ impl KeySet {
             None if self.is_stale(now) => Err(Error::TokenUnavailable(
                 "the issuer's keys cannot be fetched".into(),
             )),
-            None => Err(Error::Invalid),
+            None => Err(Error::Token(Fault::unknown_kid(kid))),
         }
     }
 

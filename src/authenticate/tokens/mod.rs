@@ -5,6 +5,7 @@
 
 mod blacklist;
 mod claims;
+mod fault;
 mod fetch;
 mod keyset;
 mod signature;
@@ -26,6 +27,7 @@ use sha2::{Digest, Sha256};
 use super::{Error, Principal};
 use crate::execute::redis::link::{ConnectError, RedisSettings};
 use crate::lock::Unpoisoned as _;
+pub use fault::Fault;
 pub use signature::ALGORITHMS;
 
 use blacklist::Blacklist;
@@ -127,8 +129,8 @@ impl Tokens {
         let mut validation = Validation::default();
         validation.set_issuer(&[&settings.issuer]);
         validation.set_audience(&[&settings.audience]);
-        validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
-        // Times are compared here, by the time that is handed in.
+        validation.set_required_spec_claims(&["iss", "aud"]);
+        // The other claims are read here, and times compared by the time that is handed in.
         validation.validate_exp = false;
         validation.validate_nbf = false;
         Ok(Self {
@@ -154,21 +156,21 @@ impl Tokens {
         clock: Timestamp,
     ) -> Result<Arc<Verified>, Error> {
         if text.len() > TOKEN_BYTES_MAX {
-            return Err(Error::Invalid);
+            return Err(Fault::TooLong.into());
         }
-        let header = jsonwebtoken::decode_header(text).map_err(refused)?;
+        let header = jsonwebtoken::decode_header(text).map_err(|_| Fault::of_header(text))?;
         let is_jwt =
             |typ: &String| typ.eq_ignore_ascii_case("JWT") || typ.eq_ignore_ascii_case("at+jwt");
         if header.crit.is_some() || !header.typ.as_ref().is_none_or(is_jwt) {
-            return Err(Error::Invalid);
+            return Err(Fault::Header.into());
         }
-        let kid = header.kid.as_deref().ok_or(Error::Invalid)?;
+        let kid = header.kid.as_deref().ok_or(Fault::NoKid)?;
         let (key, generation) = self.keys.find(kid, now).await?;
         let mut validation = self.validation.clone();
         // Of this key alone, so that none can be used in another's way.
         validation.algorithms = vec![key.algorithm];
-        let token = jsonwebtoken::decode(text, &key.decoding, &validation).map_err(refused)?;
-        let claims = Claims::read(&self.settings, &token.claims).ok_or(Error::Invalid)?;
+        let token = jsonwebtoken::decode(text, &key.decoding, &validation).map_err(Fault::from)?;
+        let claims = Claims::read(&self.settings, &token.claims)?;
         claims.began(&self.settings, clock)?;
         let known = Arc::new(Verified {
             principal: Arc::new(Principal {
@@ -192,15 +194,13 @@ impl Tokens {
         now: Instant,
         clock: Timestamp,
     ) -> Result<Arc<Principal>, Error> {
-        let key_id = || known.principal.key_id.clone();
-        if known.claims.ends_at <= clock {
-            return Err(Error::Expired { key_id: key_id() });
-        }
+        let key_id = &known.principal.key_id;
+        known.claims.lasts(key_id, clock)?;
         if !known.revoked.load(Ordering::Relaxed) && !known.is_clear(now) {
             self.ask_blacklist(known, now).await?;
         }
         if known.revoked.load(Ordering::Relaxed) {
-            return Err(Error::Revoked { key_id: key_id() });
+            return Err(Fault::Revoked(key_id.clone()).into());
         }
         Ok(Arc::clone(&known.principal))
     }
@@ -244,10 +244,4 @@ impl Verified {
 
 fn digest(text: &str) -> [u8; 32] {
     Sha256::digest(text.as_bytes()).into()
-}
-
-/// The caller is not told what is wrong with a token, the operator may ask for it.
-fn refused(error: jsonwebtoken::errors::Error) -> Error {
-    tracing::debug!(%error, "a token was refused");
-    Error::Invalid
 }

@@ -170,59 +170,60 @@ async fn a_token_is_a_caller_of_its_own_kind() {
 #[tokio::test]
 async fn what_is_not_right_in_every_part_is_refused() {
     let case = Case::new(|_| {});
+    let refused = async |token: &str, fault: Fault| {
+        let found = case.ask(token, NOW).await.map(drop);
+        assert_eq!(found, Err(Error::Token(fault)), "{token}");
+    };
     let headers = [
-        json!({"alg": "none"}),
-        json!({"alg": "HS256"}),
-        json!({"alg": "ES256"}),
-        json!({"alg": "RS256"}),
-        json!({"kid": null}),
-        json!({"kid": "ec"}),
-        json!({"kid": "odd"}),
-        json!({"kid": "unknown"}),
-        json!({"kid": "shared", "alg": "HS256"}),
-        json!({"crit": ["b64"], "b64": false}),
-        json!({"typ": "JWE"}),
+        (json!({"alg": "none"}), Fault::Algorithm),
+        (json!({"alg": "HS256"}), Fault::Algorithm),
+        (json!({"alg": "ES256"}), Fault::Algorithm),
+        (json!({"alg": "RS256"}), Fault::Algorithm),
+        (json!({"alg": null}), Fault::Malformed),
+        (json!({"kid": null}), Fault::NoKid),
+        (json!({"kid": "ec"}), Fault::Algorithm),
+        (json!({"kid": "odd"}), Fault::unknown_kid("odd")),
+        (
+            json!({"kid": "a\nb"}),
+            Fault::UnknownKid(r#""a\nb""#.into()),
+        ),
+        (
+            json!({"kid": "shared", "alg": "HS256"}),
+            Fault::unknown_kid("shared"),
+        ),
+        (json!({"crit": ["b64"], "b64": false}), Fault::Header),
+        (json!({"typ": "JWE"}), Fault::Header),
     ];
-    for changes in headers {
-        let token = case
-            .issuer
-            .sign(&with(header(), changes.clone()), &claims());
-        assert_eq!(
-            case.ask(&token, NOW).await.map(drop),
-            Err(Error::Invalid),
-            "{changes}"
-        );
+    for (changes, fault) in headers {
+        let token = case.issuer.sign(&with(header(), changes), &claims());
+        refused(&token, fault).await;
     }
+    let missing = |claim: &str| Fault::Missing(claim.into());
+    let wrong = |claim: &str| Fault::Claim(claim.into());
     let bodies = [
-        json!({"iss": "https://other"}),
-        json!({"iss": null}),
-        json!({"aud": "other"}),
-        json!({"aud": ["other"]}),
-        json!({"aud": null}),
-        json!({"exp": null}),
-        json!({"exp": "soon"}),
-        json!({"iat": null}),
-        json!({"iat": NOW + 31}),
-        json!({"nbf": NOW + 31}),
-        json!({"nbf": "soon"}),
-        json!({"sub": null}),
-        json!({"sub": ""}),
-        json!({"sub": "a\nb"}),
-        json!({"sub": "x".repeat(257)}),
-        json!({"jti": null}),
-        json!({"role": null}),
-        json!({"role": ["app", "admin"]}),
-        json!({"uid": 7}),
+        (json!({"iss": "https://other"}), Fault::Issuer),
+        (json!({"iss": null}), missing("iss")),
+        (json!({"aud": "other"}), Fault::Audience),
+        (json!({"aud": ["other"]}), Fault::Audience),
+        (json!({"aud": null}), missing("aud")),
+        (json!({"exp": null}), missing("exp")),
+        (json!({"exp": "soon"}), wrong("exp")),
+        (json!({"iat": null}), missing("iat")),
+        (json!({"iat": NOW + 31}), Fault::Early),
+        (json!({"nbf": NOW + 31}), Fault::Early),
+        (json!({"nbf": "soon"}), wrong("nbf")),
+        (json!({"sub": null}), missing("sub")),
+        (json!({"sub": ""}), wrong("sub")),
+        (json!({"sub": "a\nb"}), wrong("sub")),
+        (json!({"sub": "x".repeat(257)}), wrong("sub")),
+        (json!({"jti": null}), missing("jti")),
+        (json!({"role": null}), missing("role")),
+        (json!({"role": ["app", "admin"]}), wrong("role")),
+        (json!({"uid": 7}), wrong("uid")),
     ];
-    for changes in bodies {
-        let token = case
-            .issuer
-            .sign(&header(), &with(claims(), changes.clone()));
-        assert_eq!(
-            case.ask(&token, NOW).await.map(drop),
-            Err(Error::Invalid),
-            "{changes}"
-        );
+    for (changes, fault) in bodies {
+        let token = case.issuer.sign(&header(), &with(claims(), changes));
+        refused(&token, fault).await;
     }
     let good = case.issuer.sign(&header(), &claims());
     let (message, signature) = good.rsplit_once('.').unwrap();
@@ -232,20 +233,16 @@ async fn what_is_not_right_in_every_part_is_refused() {
         "{}.{body}.",
         base64url(json!({"alg": "none", "kid": "ed"}).to_string())
     );
-    for token in [
-        &forged,
-        &unsigned,
-        &format!("{message}."),
-        message,
-        "a.b.c",
-        "",
-        &"x".repeat(9000),
+    for (token, fault) in [
+        (&*forged, Fault::Signature),
+        (&unsigned, Fault::Algorithm),
+        (&format!("{message}."), Fault::Signature),
+        (message, Fault::Malformed),
+        ("a.b.c", Fault::Malformed),
+        ("", Fault::Malformed),
+        (&"x".repeat(9000), Fault::TooLong),
     ] {
-        assert_eq!(
-            case.ask(token, NOW).await.map(drop),
-            Err(Error::Invalid),
-            "{token}"
-        );
+        refused(token, fault).await;
     }
     assert!(case.ask(&good, NOW).await.is_ok());
 }
@@ -253,11 +250,7 @@ async fn what_is_not_right_in_every_part_is_refused() {
 #[tokio::test]
 async fn a_token_ends_by_its_expiry_or_its_age() {
     let case = Case::new(|settings| settings.age_max_s = 300);
-    let expired = || {
-        Err(Error::Expired {
-            key_id: "jwt:alice".into(),
-        })
-    };
+    let ended = |fault: fn(String) -> Fault| Err(Error::Token(fault("jwt:alice".into())));
     let short = case
         .issuer
         .sign(&header(), &with(claims(), json!({"exp": NOW + 10})));
@@ -268,10 +261,10 @@ async fn a_token_ends_by_its_expiry_or_its_age() {
     );
     let cases = [
         (&short, NOW + 39, Ok(())),
-        (&short, NOW + 40, expired()),
+        (&short, NOW + 40, ended(Fault::Expired)),
         (&long, NOW + 329, Ok(())),
-        (&long, NOW + 330, expired()),
-        (&early, NOW - 11, Err(Error::Invalid)),
+        (&long, NOW + 330, ended(Fault::TooOld)),
+        (&early, NOW - 11, Err(Error::Token(Fault::Early))),
         (&early, NOW - 10, Ok(())),
     ];
     for (token, second, expected) in cases {
@@ -287,7 +280,8 @@ async fn a_token_ends_by_its_expiry_or_its_age() {
 async fn only_configured_algorithms_count() {
     let case = Case::new(|settings| settings.algorithms = vec![Algorithm::ES256]);
     let token = case.issuer.sign(&header(), &claims());
-    assert_eq!(case.ask(&token, NOW).await.map(drop), Err(Error::Invalid));
+    let unknown = Error::Token(Fault::unknown_kid("ed"));
+    assert_eq!(case.ask(&token, NOW).await.map(drop), Err(unknown));
     let token = case
         .issuer
         .sign(&json!({"alg": "ES256", "kid": "ec"}), &claims());
@@ -309,12 +303,13 @@ async fn keys_change_with_their_source() {
     publish(&set);
     let new = next.sign(&json!({"alg": "EdDSA", "kid": "next"}), &claims());
     assert!(case.ask(&new, NOW).await.is_ok(), "the set was read again");
-    assert_eq!(case.ask(&old, NOW).await.map(drop), Err(Error::Invalid));
+    let unknown = |kid| Err(Error::Token(Fault::unknown_kid(kid)));
+    assert_eq!(case.ask(&old, NOW).await.map(drop), unknown("ed"));
     // Not again so soon.
     set["keys"][0]["kid"] = "third".into();
     publish(&set);
     let third = next.sign(&json!({"alg": "EdDSA", "kid": "third"}), &claims());
-    assert_eq!(case.ask(&third, NOW).await.map(drop), Err(Error::Invalid));
+    assert_eq!(case.ask(&third, NOW).await.map(drop), unknown("third"));
     let later = case.start + keyset::UNKNOWN_KID_INTERVAL;
     assert!(case.tokens.verify(&third, later, clock(NOW)).await.is_ok());
     // What cannot be read leaves the keys as they are, until they are stale.

@@ -3,7 +3,7 @@
 use super::{PERIOD_MS_MAX, duration_ms, unknown_store};
 use crate::decide::fault::{Faults, did_you_mean, nearest};
 use crate::decide::limits::{
-    CountMode, OnRedisFailure, Per, PolicyRate, RateLimit, Scope, WHOLE_SHARE_PPM,
+    CountMode, OnRedisFailure, Per, PolicyRate, RateLimit, Scope, WHOLE_SHARE_PPM, share_of,
 };
 use crate::decide::raw::RawRateLimit;
 use crate::decide::source::Written;
@@ -168,9 +168,29 @@ fn scope(table: &mut TableReader<'_, '_>, rate: Option<&PolicyRate>, faults: &mu
                 "write a smaller cost or a larger `burst`",
             );
         }
+        warn_of_share(&action, &cost, rate, faults);
         scope.set_cost(action, cost.value);
     }
     scope
+}
+
+/// A share that is smaller than what a statement costs is raised to that, which somebody may not expect.
+fn warn_of_share(
+    action: &Action,
+    cost: &Written<u32>,
+    rate: Option<&PolicyRate>,
+    faults: &mut Faults,
+) {
+    let local = rate.filter(|rate| rate.on_redis_failure == OnRedisFailure::Local);
+    let burst = local.map_or(u64::MAX, |rate| share_of(rate.burst.into(), rate.share_ppm));
+    if u64::from(cost.value) > burst {
+        let message = format!(
+            "`{action}` costs {}, and this sidecar's share of the burst is {burst}: while Redis is away it admits {} at once, so that `{action}` stays possible",
+            cost.value, cost.value
+        );
+        let help = "write a smaller cost, a larger `burst` or a larger `share`";
+        faults.warning(&cost.span, message, help);
+    }
 }
 
 /// A list that has members, where it is there.

@@ -150,6 +150,7 @@ impl<S> Open<S> {
 }
 
 impl<S> Cursors<S> {
+    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.open.len()
     }

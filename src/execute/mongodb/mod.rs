@@ -161,7 +161,8 @@ impl MongoStore {
     }
 
     /// Cursors that callers hold open.
-    pub fn cursors_open(&self) -> usize {
+    #[cfg(test)]
+    pub(super) fn cursors_open(&self) -> usize {
         self.cursors().len()
     }
 

@@ -66,7 +66,8 @@ impl LimiterMetrics {
     pub fn count_refusal(&self, why: &Why, is_shared: bool) {
         let outcome = match (why, is_shared) {
             (Why::Exceeded { .. } | Why::AboveBurst { .. }, true) => "refused",
-            (Why::Exceeded { .. } | Why::AboveBurst { .. }, false) => "local_refused",
+            (Why::Exceeded { .. } | Why::AboveBurst { .. }, false)
+            | (Why::AboveShare { .. }, _) => "local_refused",
             (Why::Concurrent { .. }, _) => "concurrent_refused",
             (Why::Closed { .. }, _) => "closed_refused",
         };
