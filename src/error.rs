@@ -38,6 +38,7 @@ pub enum Code {
     RequestAbandoned,
     MemoryExhausted,
     ConnectionsExhausted,
+    AuditUnavailable,
 }
 
 impl Code {
@@ -70,6 +71,7 @@ impl Code {
         Self::RequestAbandoned,
         Self::MemoryExhausted,
         Self::ConnectionsExhausted,
+        Self::AuditUnavailable,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -102,6 +104,7 @@ impl Code {
             Self::RequestAbandoned => "request.abandoned",
             Self::MemoryExhausted => "memory.exhausted",
             Self::ConnectionsExhausted => "connections.exhausted",
+            Self::AuditUnavailable => "audit.unavailable",
         }
     }
 
@@ -127,7 +130,8 @@ impl Code {
             | Self::PoolExhausted
             | Self::Draining
             | Self::MemoryExhausted
-            | Self::ConnectionsExhausted => 503,
+            | Self::ConnectionsExhausted
+            | Self::AuditUnavailable => 503,
             Self::StoreTimeout => 504,
         }
     }
@@ -163,6 +167,7 @@ impl Code {
             Self::RequestAbandoned => "the client did not take the reply",
             Self::MemoryExhausted => "the sidecar has no memory left for this",
             Self::ConnectionsExhausted => "too many connections are open",
+            Self::AuditUnavailable => "the request cannot be audited",
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod aside;
 mod ask;
+mod audit;
 mod classify;
 mod cursor;
 mod explain;
@@ -24,7 +25,6 @@ use crate::classify::cache::Classifications;
 use crate::decide::restrict::Circumstances;
 use crate::decide::{Permit, Policy};
 use crate::error::{Code, Problem};
-use crate::execute::request::AuditRow;
 use crate::execute::stores::{Answer, Extra, Stores};
 use crate::limit::{Held, Limiter, Quota, Ticket};
 use crate::operation::{Operation, Store};
@@ -32,7 +32,7 @@ use crate::record::audit::Audit;
 use crate::record::health::{Health, InFlight};
 use crate::record::metrics::Metrics;
 use crate::record::requests::{Recorded, Requests};
-use crate::record::{Record, objects, request_log};
+use crate::record::{Record, request_log};
 use crate::reply::RowSink;
 use crate::transaction::TransactionId;
 
@@ -88,6 +88,7 @@ impl Gate {
     ) -> (Result<(Answer, S), Problem>, Option<Quota>) {
         let mut record = Record::begin(request, Some(store));
         let answer = self.stages(request, receive, &mut record).await;
+        let answer = self.audited(answer, &mut record).await;
         self.record(&record, answer.as_ref().err());
         (answer, record.quota)
     }
@@ -117,6 +118,7 @@ impl Gate {
     pub async fn identify(&self, request: &Request<'_>) -> Result<Arc<Principal>, Problem> {
         let mut record = Record::begin(request, None);
         let caller = self.authenticate(request, &mut record).await;
+        let caller = self.audited(caller, &mut record).await;
         self.record(&record, caller.as_ref().err());
         caller
     }
@@ -373,7 +375,8 @@ impl Gate {
         }
         let hides = tickets.iter().any(|ticket| ticket.permit().hides());
         let is_read = tickets.iter().all(is_read);
-        let audit = |ticket| audit_row(ticket, record.request_id);
+        let intent = self.declare(&tickets, record).await?;
+        let audit = |ticket| audit::row(ticket, record);
         let extra = Extra {
             place: rest.place,
             sql: rest.requests,
@@ -388,10 +391,11 @@ impl Gate {
         let took = began.elapsed();
         record.executed(took);
         self.metrics.observe_query(store, took);
+        let rows = answer.as_ref().ok().and_then(Answer::rows_affected);
         if let (true, Ok(Answer::Mongodb(reply))) = (hides, &mut answer) {
             withhold::from_reply(reply);
         }
-        answer.map_err(|error| {
+        let answer = answer.map_err(|error| {
             let mut problem = record.cause(&error);
             if error.may_have_run() && !is_read {
                 problem.leave_open();
@@ -405,49 +409,28 @@ impl Gate {
                 self.metrics.set_up(store, false);
             }
             problem
-        })
+        });
+        if let Some(intent) = intent {
+            let code = match &answer {
+                Ok(answer) if answer.tells_errors() => Code::StoreError.as_str(),
+                Ok(_) => "ok",
+                Err(problem) => problem.code.as_str(),
+            };
+            intent.end(code, rows, took);
+        }
+        answer
     }
 
-    /// Counts, logs and, if it was refused, audits a request that has ended.
+    /// Counts and logs a request that has ended.
     fn record(&self, record: &Record<'_>, problem: Option<&Problem>) {
         self.metrics
             .count_request(record.store, problem.map(|problem| problem.code));
         request_log(record, problem);
-        let refused = problem.and_then(|problem| record.refused(problem));
-        for event in refused.into_iter().chain(record.spared()) {
-            self.audit.note(event);
-        }
     }
 }
 
-/// A listed function may change anything, whatever the statement around it does.
 fn is_read(ticket: &Ticket) -> bool {
-    let classification = &ticket.permit().operation().classification;
-    classification.is_read() && classification.functions.is_empty()
-}
-
-/// The row that commits with a change of a system table; `None` for a read, and for the other stores.
-fn audit_row(ticket: &Ticket, request_id: &str) -> Option<AuditRow> {
-    let permit = ticket.permit();
-    let operation = permit.operation();
-    if operation.store != Store::Postgres || is_read(ticket) {
-        return None;
-    }
-    let touches = &operation.classification.touches;
-    let mut actions: Vec<_> = touches.iter().map(|touch| touch.action.as_str()).collect();
-    actions.sort_unstable();
-    actions.dedup();
-    let caller = permit.caller();
-    Some(AuditRow {
-        user_id: caller.user_id.clone(),
-        key_id: caller.key_id.clone(),
-        role: caller.role.clone(),
-        action: actions.join(","),
-        resource_type: "table".into(),
-        objects: objects(&operation.classification),
-        request_id: request_id.to_owned(),
-        statement: None,
-    })
+    !ticket.permit().operation().classification.may_change()
 }
 
 /// A refusal that a statement of a batch has met.

@@ -24,6 +24,7 @@ pub mod limit;
 
 pub mod gate;
 pub mod record;
+pub mod trail;
 
 pub mod accept;
 pub mod wire;

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use bulkhead::command::{Exit, certs, check, dev, keys, policy, schema, serve};
+use bulkhead::command::{Exit, audit, certs, check, dev, keys, policy, schema, serve};
 use bulkhead::config::{Config, LogFormat};
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
@@ -29,6 +29,8 @@ enum Command {
     Policy(policy::PolicyArgs),
     /// Create, list, rotate and revoke API keys
     Keys(keys::KeysArgs),
+    /// Read, check, export and retire the audit trail
+    Audit(audit::AuditArgs),
     /// Create or inspect the system tables in PostgreSQL
     Schema(schema::SchemaArgs),
 }
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
         Command::Check(args) => block_on(1, check::run(args)),
         Command::Policy(args) => policy::run(&args),
         Command::Keys(args) => block_on(1, keys::run(args)),
+        Command::Audit(args) => block_on(1, audit::run(args)),
         Command::Schema(args) => block_on(1, schema::run(args)),
     }
     .into()

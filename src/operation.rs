@@ -1,8 +1,9 @@
 //! The protocol-free question: which store, which objects, which actions, and what will run.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use crate::classify::normal::{self, Normal};
 use crate::transaction::Control;
 
 /// One of the four databases behind the sidecar.
@@ -167,6 +168,44 @@ pub struct Classification {
     pub reached: Vec<Object>,
     /// MongoDB: the cursor a `getMore` or `killCursors` continues; the executor checks who opened it.
     pub cursors: Vec<i64>,
+    /// The SQL text that was classified, where it is remembered by it. Every copy shares it.
+    pub asked: Option<Arc<Asked>>,
+}
+
+/// A SQL text as its caller sent it, and what audit rows tell of it once somebody wants to know.
+pub struct Asked {
+    sql: Arc<str>,
+    normal: OnceLock<Arc<Normal>>,
+}
+
+impl Asked {
+    pub const fn new(sql: Arc<str>) -> Self {
+        Self {
+            sql,
+            normal: OnceLock::new(),
+        }
+    }
+
+    fn normal(&self, store: Store) -> Arc<Normal> {
+        let made = || Arc::new(normal::of_sql(store, &self.sql));
+        Arc::clone(self.normal.get_or_init(made))
+    }
+}
+
+/// What is told follows from the text.
+impl PartialEq for Asked {
+    fn eq(&self, other: &Self) -> bool {
+        self.sql == other.sql
+    }
+}
+
+impl Eq for Asked {}
+
+/// Values may stand in it, so Debug says its size alone.
+impl fmt::Debug for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Asked({} bytes)", self.sql.len())
+    }
 }
 
 /// A Lua script that only the policy's writer can vouch for.
@@ -196,7 +235,17 @@ impl Classification {
         self
     }
 
-    /// Whether nothing is written.
+    /// What was asked, without any value, where it is SQL.
+    pub fn normal(&self, store: Store) -> Option<Arc<Normal>> {
+        self.asked.as_ref().map(|asked| asked.normal(store))
+    }
+
+    /// Whether something may be written. A listed function may change anything, whatever the statement around it does.
+    pub fn may_change(&self) -> bool {
+        !self.is_read() || !self.functions.is_empty()
+    }
+
+    /// Whether nothing is written by what it names.
     pub fn is_read(&self) -> bool {
         self.touches.iter().all(|touch| touch.action.is_read())
     }
@@ -243,6 +292,18 @@ pub struct Operation {
 }
 
 impl Operation {
+    /// The statement without its values, for audit rows.
+    ///
+    /// Of SQL it is the caller's own text, also where a classifier's rendering or the rules of columns and rows put
+    /// another in its place, and is made once. A document is made into words each time, and as it stands: ask before
+    /// the rules rewrite it.
+    pub fn normal(&self) -> Arc<Normal> {
+        match (&self.classification.asked, &self.payload) {
+            (Some(asked), Payload::Sql(_)) => asked.normal(self.store),
+            (_, payload) => Arc::new(normal::normal(self.store, payload)),
+        }
+    }
+
     /// What stands for a request that no classifier understood, where one is explained.
     pub fn unclassified(store: Store) -> Self {
         Self {

@@ -18,7 +18,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use crate::execute::hosts::{Hosts, WRITABLE_FRESH_MS};
 use crate::execute::pool::Circuit;
 use crate::execute::postgres::takes_writes;
-use crate::execute::settings::{SessionAttrs, SqlStoreSettings};
+use crate::execute::settings::{SessionAttrs, SqlStoreSettings, application_name};
 use crate::execute::tls;
 
 /// How long opening the connection may take.
@@ -175,7 +175,7 @@ async fn open_at(
         .dbname(&settings.database)
         .user(&settings.user)
         .password(settings.password.expose_secret())
-        .application_name("bulkhead-system")
+        .application_name(application_name("bulkhead-system"))
         // What is given up here must not be done there later, or it would be done twice.
         .options(format!(
             "-c statement_timeout={}",

@@ -1,10 +1,11 @@
--- What the sidecar's two PostgreSQL accounts may do. Run as the owner of the system tables, after
--- `bulkhead schema apply`:
+-- What the account that runs callers' statements may do in PostgreSQL. Run as the owner of the system tables, after
+-- `bulkhead schema apply`, which gives the sidecar's own account what that needs:
 --
---   bulkhead_system  the sidecar's own connection: keys, audit, limits; owns the tables
+--   bulkhead_owner   owns the tables, and is used to define them alone: `bulkhead schema apply --owner bulkhead_owner`
+--   bulkhead_system  the sidecar's own connection: keys, audit, limits
 --   bulkhead_app     runs callers' statements, within what the policy allows
 --
--- Both must exist (CREATE ROLE … LOGIN PASSWORD …), each with a password of its own.
+-- `bulkhead policy grants` writes a narrower one, from the policy.
 
 REVOKE ALL ON SCHEMA public FROM PUBLIC;
 GRANT USAGE ON SCHEMA public TO bulkhead_app;
@@ -13,7 +14,5 @@ GRANT SELECT, INSERT, UPDATE, DELETE
     ON api_keys, oauth2_tokens, sessions, system_config, rate_limit_overrides
     TO bulkhead_app;
 
--- Audit rows are added and read, never changed: not by callers, and not by a slip of our own.
-REVOKE ALL ON audit_logs FROM bulkhead_app;
+-- Audit rows are added and read, never changed.
 GRANT SELECT, INSERT ON audit_logs TO bulkhead_app;
-REVOKE UPDATE, DELETE, TRUNCATE ON audit_logs FROM CURRENT_USER;

@@ -100,6 +100,7 @@ fn metrics(gate: &Gate) -> Reply {
             gate.metrics.set_grants(store, grants, held_back);
         }
     }
+    gate.audit.measure();
     let modes = gate.limiter.modes(&gate.policy.load());
     gate.metrics.limiter.set_modes(&modes);
     match gate.metrics.render() {

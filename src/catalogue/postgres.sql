@@ -24,10 +24,14 @@ WITH RECURSIVE spaces AS (
     SELECT d.classid, d.objid, n.nspname, p.proname AS name
     FROM pg_depend d JOIN pg_proc p ON p.oid = d.refobjid JOIN pg_namespace n ON n.oid = p.pronamespace
     WHERE d.refclassid = 'pg_proc'::regclass AND d.deptype <> 'e'
-      -- The sidecar's own trigger does no more than tell sidecars which row changed; known by its text alone.
-      AND NOT (d.classid = 'pg_trigger'::regclass AND p.proname = 'bulkhead_note_change' AND p.proconfig IS NULL
-               AND encode(sha256(convert_to(p.prosrc, 'UTF8')), 'hex')
-                   = '20888ae243664c8348c8520deb119bcc35a3cbdad1b8a8bcf329bb41c25b07df')
+      -- The sidecar's own triggers do no more than tell sidecars which row changed, and chain audit rows; known by
+      -- their texts alone.
+      AND NOT (d.classid = 'pg_trigger'::regclass
+               AND (p.proname, coalesce(p.proconfig::text, ''), encode(sha256(convert_to(p.prosrc, 'UTF8')), 'hex')) IN (
+                   ('bulkhead_note_change', '',
+                    '20888ae243664c8348c8520deb119bcc35a3cbdad1b8a8bcf329bb41c25b07df'),
+                   ('bulkhead_audit_chain', '{"search_path=pg_catalog, pg_temp"}',
+                    '50a050c099d1101cd8325cff9e6541631dbf592003a49321447f11be675b0c5c')))
     UNION ALL
     SELECT d.classid, d.objid, n.nspname, o.oprname
     FROM pg_depend d JOIN pg_operator o ON o.oid = d.refobjid JOIN pg_namespace n ON n.oid = o.oprnamespace

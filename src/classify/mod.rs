@@ -6,6 +6,7 @@ pub mod cache;
 pub(crate) mod lanes;
 pub mod mongodb;
 pub mod mysql;
+pub mod normal;
 pub mod postgres;
 pub mod redis;
 pub mod transaction;

@@ -12,6 +12,8 @@ use crate::execute::stores::Stores;
 use crate::limit::overrides;
 use crate::native::target::Target;
 use crate::operation::Store;
+use crate::record::seal::SealSettings;
+use crate::record::spool;
 use crate::{schema, system};
 
 #[derive(Debug, Args)]
@@ -83,6 +85,7 @@ pub async fn run(args: CheckArgs) -> Exit {
     if let Some(outcome) = overrides {
         checks.note("overrides", outcome);
     }
+    checks.note("audit", audit_check(&config).await);
     match Stores::open(&config.stores, &schema).await {
         Ok(stores) => {
             for store in Store::ALL
@@ -184,6 +187,35 @@ async fn overrides_check(policy: &Policy, config: &Config) -> Result<String, Str
         Err(format!(
             "{bad} are not in force: change or delete these rows of rate_limit_overrides\n      {lines}"
         ))
+    }
+}
+
+/// Nobody that the sidecar logs in as may change an audit row, and there is room for those to come.
+async fn audit_check(config: &Config) -> Result<String, String> {
+    let client = system::connect(&config.system)
+        .await
+        .map_err(|error| error.to_string())?;
+    let mut accounts = vec![config.system.user.clone()];
+    accounts.extend(
+        config
+            .stores
+            .postgres
+            .iter()
+            .map(|store| store.user.clone()),
+    );
+    let faults = schema::guard::faults(&client, &accounts)
+        .await
+        .map_err(|error| system::describe(&error))?;
+    let folder = spool::check(&config.audit.spool_dir);
+    let faults: Vec<String> = faults
+        .into_iter()
+        .chain(folder.err().map(|error| error.to_string()))
+        .chain(SealSettings::read(&config.audit).err())
+        .collect();
+    if faults.is_empty() {
+        Ok("rows can be added alone, and waited for in the spool".into())
+    } else {
+        Err(faults.join("\n                     "))
     }
 }
 

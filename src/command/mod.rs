@@ -1,9 +1,11 @@
 //! One file per subcommand.
 
+pub mod audit;
 pub mod certs;
 pub mod check;
 pub mod dev;
 pub mod keys;
+mod owner;
 pub mod policy;
 pub mod schema;
 pub mod serve;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use clap::Args;
 use rustix::process::{Resource, getrlimit, setrlimit};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::{ConfigArgs, Exit, fail};
@@ -25,6 +25,7 @@ use crate::authenticate::{Authenticator, Certificates, Settings};
 use crate::catalogue::watch::Catalogues;
 use crate::config::{self, Config, ListenerTls};
 use crate::decide::Policy;
+use crate::execute::settings::SqlStoreSettings;
 use crate::execute::stores::Stores;
 use crate::gate::{Gate, Understandings};
 use crate::limit::Limiter;
@@ -34,6 +35,8 @@ use crate::record::audit::{self, Writer};
 use crate::record::health::{Health, PROBE_INTERVAL, PROBE_TIMEOUT};
 use crate::record::metrics::Metrics;
 use crate::record::requests::Requests;
+use crate::record::seal::{self, SealSettings};
+use crate::record::spool::SpoolSettings;
 use crate::system::changes::{Changes, Subscription};
 use crate::system::{System, Unavailable};
 use stop::{Serving, Signals};
@@ -106,12 +109,18 @@ async fn serve(config: Config, origin: Origin) -> Result<bool, Failure> {
         origin,
         door: Arc::clone(&door),
         metrics: Arc::clone(&gate.metrics),
+        audit: gate.audit.clone(),
         listener: watched("listener", certificate, server.tls.as_ref()),
         admin: watched("admin", admin_certificate, config.admin.tls.as_ref()),
     };
     let current = Arc::clone(&upkeep.config);
     let background = background(&gate, &config, upkeep);
-    let writer = tokio::spawn(writer.run());
+    let trail = Trail::start(
+        writer,
+        SealSettings::read(&config.audit)?,
+        &config,
+        &gate.metrics,
+    );
     let (phase, phases) = watch::channel(Phase::Serving);
     let waiting = Arc::clone(&gate);
     let task = tokio::spawn(async move {
@@ -135,7 +144,7 @@ async fn serve(config: Config, origin: Origin) -> Result<bool, Failure> {
     }
     let current = current.load_full();
     tokio::select! {
-        ended = end(gate, data, operator, background, writer, &current.server) => ended,
+        ended = end(gate, data, operator, background, trail, &current.server) => ended,
         () = signals.next() => {
             tracing::warn!("a second signal: stopped at once");
             Ok(false)
@@ -195,6 +204,7 @@ fn background(gate: &Arc<Gate>, config: &Config, upkeep: Upkeep) -> Background {
     [
         tokio::spawn(probe(Arc::clone(gate))),
         tokio::spawn(probe_system(Arc::clone(gate), system)),
+        tokio::spawn(keep_audit_months(config.system.clone())),
         tokio::spawn(keep_last_used(Arc::clone(gate))),
         tokio::spawn(follow_keys(Arc::clone(gate), changes.subscribe())),
         tokio::spawn(keep_token_keys(Arc::clone(gate))),
@@ -219,7 +229,7 @@ async fn end(
     data: Serving,
     operator: Serving,
     background: Background,
-    writer: JoinHandle<()>,
+    trail: Trail,
     server: &config::Server,
 ) -> Result<bool, Failure> {
     let finished = data.drain(&gate, server).await?;
@@ -231,9 +241,40 @@ async fn end(
     }
     gate.keys.flush_last_used().await;
     drop(gate);
-    let flushed = tokio::time::timeout(FLUSH_TIMEOUT, writer).await.is_ok();
+    let flushed = trail.end().await;
     tracing::info!(finished, flushed, "stopped");
     Ok(finished && flushed)
+}
+
+/// What writes and seals the audit trail.
+struct Trail {
+    writer: JoinHandle<()>,
+    sealer: JoinHandle<()>,
+    /// Dropped, it has the sealer seal once more and end.
+    seals_on: oneshot::Sender<()>,
+}
+
+impl Trail {
+    fn start(writer: Writer, settings: SealSettings, config: &Config, metrics: &Metrics) -> Self {
+        let (seals_on, ended) = oneshot::channel::<()>();
+        let ended = async { drop(ended.await) };
+        let (system, counts) = (config.system.clone(), metrics.seals.clone());
+        Self {
+            writer: tokio::spawn(writer.run()),
+            sealer: tokio::spawn(seal::run(system, settings, counts, ended)),
+            seals_on,
+        }
+    }
+
+    /// Returns whether all is in PostgreSQL; what is not waits in the spool for the next sidecar.
+    async fn end(self) -> bool {
+        let flushed = tokio::time::timeout(FLUSH_TIMEOUT, self.writer)
+            .await
+            .is_ok();
+        drop(self.seals_on);
+        let _ = tokio::time::timeout(FLUSH_TIMEOUT, self.sealer).await;
+        flushed
+    }
 }
 
 fn open_certificate(
@@ -286,7 +327,12 @@ async fn assemble(config: &Config) -> Result<(Arc<Gate>, Writer, Arc<System>), F
     }
     // A connection of its own, so that a batch of rows does not hold up the look-up of a key.
     let audit_system = Arc::new(System::new(config.system.clone()));
-    let (audit, writer) = audit::queue(audit_system, Arc::clone(&metrics));
+    let spool = SpoolSettings {
+        dir: config.audit.spool_dir.clone(),
+        bytes_max: config.audit.spool_bytes_max,
+    };
+    let when_full = config.audit.when_full;
+    let (audit, writer) = audit::open(spool, when_full, audit_system, Arc::clone(&metrics))?;
     let settings = Settings {
         ttl: Duration::from_millis(config.auth.cache_ttl_ms),
         stale_max: Duration::from_secs(config.auth.stale_max_s),
@@ -418,6 +464,10 @@ async fn probe_one(gate: &Gate, store: Store, known: &mut Option<String>) {
         Some(cause) => tracing::warn!(store, cause, "the database does not answer"),
     }
     *known = fault;
+}
+
+async fn keep_audit_months(settings: SqlStoreSettings) {
+    audit::partitions::keep(&System::new(settings)).await;
 }
 
 async fn keep_last_used(gate: Arc<Gate>) {

@@ -5,7 +5,7 @@
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::{Admin, Auth, Config, Log, Recording, Server, Stores};
+use super::{Admin, Audit, Auth, Config, Log, Recording, Server, Stores};
 use crate::execute::mongodb::MongoSettings;
 use crate::execute::redis::{BlockingSettings, RedisSettings, SentinelLogin};
 use crate::execute::settings::{Failover, SqlStoreSettings};
@@ -41,6 +41,7 @@ pub fn changes(old: &Config, new: &Config) -> Vec<String> {
         native_grants,
         record,
         auth,
+        audit,
         system,
         stores,
         log,
@@ -86,6 +87,20 @@ pub fn changes(old: &Config, new: &Config) -> Vec<String> {
         },
         auth,
         &new.auth
+    );
+    compare!(
+        out,
+        "audit",
+        Audit {
+            spool_dir,
+            spool_bytes_max,
+            when_full,
+            seal_interval_s,
+            seal_key_file,
+            seals_file,
+        },
+        audit,
+        &new.audit
     );
     sql(&mut out, "system", Some(system), Some(&new.system));
     self::stores(&mut out, stores, &new.stores);
@@ -289,6 +304,9 @@ comparable!(
     std::collections::BTreeMap<String, String>,
     Option<crate::authenticate::tokens::TokenSettings>,
     std::net::SocketAddr,
+    std::path::PathBuf,
+    Option<std::path::PathBuf>,
+    crate::record::audit::WhenFull,
     Option<super::ListenerTls>,
     super::LogFormat,
     Vec<crate::execute::settings::Address>,

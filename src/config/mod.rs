@@ -3,6 +3,7 @@
 //! Each key has a default that suits a laptop. The pattern's variables (`POSTGRES_HOST`, `MYSQL_USER`,
 //! `MONGODB_URI`, `REDIS_URL`, …) override the file, and configure a store the file does not name.
 
+mod audit;
 mod auth;
 pub mod change;
 pub(crate) mod reach;
@@ -18,6 +19,7 @@ use toml::de::DeTable;
 use crate::execute::mongodb::MongoSettings;
 use crate::execute::redis::RedisSettings;
 use crate::execute::settings::SqlStoreSettings;
+pub use audit::Audit;
 pub use auth::Auth;
 pub use reader::{Environment, Fault};
 use reader::{Reader, Section};
@@ -36,6 +38,7 @@ pub struct Config {
     /// Where allowed and refused requests are written for `policy diff --replay`; `None`: nowhere.
     pub record: Option<Recording>,
     pub auth: Auth,
+    pub audit: Audit,
     /// The sidecar's own PostgreSQL connection: keys, audit, overrides.
     pub system: SqlStoreSettings,
     pub stores: Stores,
@@ -152,6 +155,7 @@ impl Config {
         let clients = server.tls.as_ref().map(|tls| &tls.clients);
         let asks_clients = clients.is_some_and(|clients| *clients != ClientAuth::Off);
         let auth = auth::read(&mut reader, &mut root, asks_clients, stores.redis.is_some());
+        let audit = audit::read(&mut reader, &mut root);
         let log = log(&mut reader, &mut root);
         reader.finish(root);
         match (policy, system) {
@@ -162,6 +166,7 @@ impl Config {
                 native_grants,
                 record,
                 auth,
+                audit,
                 system,
                 stores,
                 log,

@@ -315,8 +315,12 @@ impl<'e> Reader<'e> {
     /// A path; a relative one is relative to the configuration file.
     pub fn path(&mut self, section: &mut Section<'_>, key: &'static str) -> Option<PathBuf> {
         let text = self.string(section, key)?;
-        let folder = self.path.parent().unwrap_or(Path::new(""));
-        Some(folder.join(text))
+        Some(self.beside(Path::new(&text)))
+    }
+
+    /// A path as the configuration's folder sees it.
+    pub fn beside(&self, path: &Path) -> PathBuf {
+        self.path.parent().unwrap_or(Path::new("")).join(path)
     }
 
     /// A secret: `key`, or the contents of the file named by `key_file`, or an environment variable.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::authenticate::Principal;
+use crate::classify::normal::{Normal, normal};
 use crate::error::{Problem, PublicError};
 use crate::operation::{Object, Operation, Payload, Store};
 
@@ -56,7 +57,7 @@ pub use explanation::{Audience, Explanation, Judgement, TouchExplained};
 use fault::Faults;
 use judge::Judged;
 use restrict::{Circumstances, Kept, Rewritings, Shadow};
-use rules::Bounds;
+use rules::{Audited, Bounds};
 use source::Sources;
 use stores::{PerStore, StoreObjects};
 
@@ -309,6 +310,37 @@ impl Permit {
     /// How many rows it may bring and how long it may take.
     pub const fn bounds(&self) -> Bounds {
         self.bounds
+    }
+
+    /// Whether the policy wants the statement recorded before it runs and after.
+    pub fn is_audited(&self) -> bool {
+        let classification = &self.operation.classification;
+        let touches_nothing = classification.touches.is_empty();
+        let audited = if touches_nothing {
+            self.role.audited_in(self.operation.store)
+        } else {
+            self.bounds.audited
+        };
+        // What touches nothing may be the end of a transaction that did.
+        let may_end = match &self.operation.payload {
+            Payload::Control(_) => true,
+            Payload::Mongodb { .. } => touches_nothing,
+            Payload::Sql(_) | Payload::Redis { .. } => false,
+        };
+        match audited {
+            Audited::Nothing => false,
+            Audited::Writes => classification.may_change() || may_end,
+            Audited::All => true,
+        }
+    }
+
+    /// What was asked, without any value.
+    pub fn normal(&self) -> Arc<Normal> {
+        match &self.asked {
+            // Of SQL the classification knows the text that was asked.
+            None | Some(Payload::Sql(_) | Payload::Control(_)) => self.operation.normal(),
+            Some(asked) => Arc::new(normal(self.operation.store, asked)),
+        }
     }
 
     /// What the role was spared because it is in shadow mode.

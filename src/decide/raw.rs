@@ -1,7 +1,7 @@
 //! The policy file as written: every value with its place, before names are looked up.
 
 use super::limits::RateLimit;
-use super::rules::Mode;
+use super::rules::{Audited, Mode};
 use super::source::{Span, Written, WrittenTable};
 use crate::operation::{Action, Store};
 
@@ -39,6 +39,7 @@ pub(super) struct RawRole {
     pub(super) rate_limits: Vec<Written<String>>,
     pub(super) mode: Option<Mode>,
     pub(super) timeout_ms: Option<u32>,
+    pub(super) audited: Option<Audited>,
     pub(super) grants: Vec<RawGrant>,
     pub(super) denials: Vec<RawGrant>,
 }
@@ -64,6 +65,7 @@ pub(super) struct RawRules {
     pub(super) require_where: Option<Written<bool>>,
     pub(super) max_rows: Option<Written<u32>>,
     pub(super) timeout_ms: Option<Written<u32>>,
+    pub(super) audited: Option<Written<Audited>>,
     /// When the grant holds; always, where it says nothing.
     pub(super) hours: Vec<Written<String>>,
 }

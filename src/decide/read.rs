@@ -147,6 +147,7 @@ fn read_role(
     let rate_limits = named_limits(&mut table, faults);
     let mode = rules::mode(&mut table, faults).map(|mode| mode.value);
     let timeout_ms = table.positive("timeout_ms", "timeout_ms = 2000", faults);
+    let audited = rules::audited(&mut table, faults).map(|audited| audited.value);
     let header = format!("[[roles.{}.grants]]", name.value);
     let grants = table
         .tables("grants", "a grant", &header, faults)
@@ -173,6 +174,7 @@ fn read_role(
         rate_limits,
         mode,
         timeout_ms: timeout_ms.map(|timeout| timeout.value),
+        audited,
         grants,
         denials,
     }

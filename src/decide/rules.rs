@@ -91,11 +91,35 @@ impl Mode {
     }
 }
 
-/// Bounds of one request that its role and grants set; the most restrictive holds.
+/// Which statements that run are audited. Refusals, and changes of PostgreSQL's tables, always are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Audited {
+    #[default]
+    Nothing,
+    /// Those that may change something.
+    Writes,
+    All,
+}
+
+impl Audited {
+    /// Those that a policy may write.
+    pub const WRITTEN: [Self; 2] = [Self::Writes, Self::All];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Writes => "writes",
+            Self::All => "all",
+        }
+    }
+}
+
+/// What its role and grants set for one request; the most restrictive holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Bounds {
     pub rows_max: Option<u64>,
     pub timeout_ms: Option<u64>,
+    pub audited: Audited,
 }
 
 impl Bounds {
@@ -109,6 +133,7 @@ impl Bounds {
         Self {
             rows_max: least(self.rows_max, other.rows_max),
             timeout_ms: least(self.timeout_ms, other.timeout_ms),
+            audited: self.audited.max(other.audited),
         }
     }
 }

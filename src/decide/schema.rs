@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::limits::{CountMode, OnRedisFailure, Per};
 use super::raw::{namespace_key, object_word, objects_key};
-use super::rules::{Mask, Mode};
+use super::rules::{Audited, Mask, Mode};
 use crate::operation::{Action, Store};
 
 /// What a key's value is.
@@ -244,6 +244,11 @@ fn role_keys(grant: Value, denial: Value) -> Vec<Key> {
             Kind::Positive,
             "How long any request of the role may take.",
         ),
+        key(
+            "audit",
+            Kind::OneOf(Audited::WRITTEN.map(Audited::as_str).to_vec()),
+            "Which statements of the role are audited beside refusals and changes in postgres.",
+        ),
     ]
 }
 
@@ -322,6 +327,11 @@ fn rule_keys() -> Vec<Key> {
             "timeout_ms",
             Kind::Positive,
             "How long one statement may take.",
+        ),
+        key(
+            "audit",
+            Kind::OneOf(Audited::WRITTEN.map(Audited::as_str).to_vec()),
+            "Which statements on these are audited beside refusals and changes in postgres.",
         ),
         key(
             "hours",

@@ -6,7 +6,7 @@ use std::fmt;
 
 use toml::{Table, Value};
 
-use super::rules::{Bounds, Comparison, Condition, Constant, TableRules};
+use super::rules::{Audited, Bounds, Comparison, Condition, Constant, TableRules};
 
 /// One key of a policy with its value: `max_rows = 1000`.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,12 +70,15 @@ pub(super) fn of_bounds(bounds: Bounds) -> Vec<Clause> {
     let Bounds {
         rows_max,
         timeout_ms,
+        audited,
     } = bounds;
     // A policy's numbers have 32 bits.
     let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     let rows = rows_max.map(|rows| Clause::new("max_rows", number(rows)));
     let timeout = timeout_ms.map(|ms| Clause::new("timeout_ms", number(ms)));
-    rows.into_iter().chain(timeout).collect()
+    let is_audited = audited != Audited::Nothing;
+    let audit = is_audited.then(|| Clause::new("audit", audited.as_str()));
+    rows.into_iter().chain(timeout).chain(audit).collect()
 }
 
 /// Words that are not columns unless they stand in quotes.
@@ -199,6 +202,7 @@ mod tests {
         let bounds = Bounds {
             rows_max: Some(5),
             timeout_ms: Some(7),
+            audited: Audited::All,
         };
         let written: Vec<String> = of_rules(&rules, bounds)
             .iter()
@@ -214,6 +218,7 @@ mod tests {
                 "require_where = true",
                 "max_rows = 5",
                 "timeout_ms = 7",
+                "audit = \"all\"",
             ]
         );
         assert!(of_rules(&TableRules::default(), Bounds::default()).is_empty());

@@ -23,6 +23,15 @@ pub(crate) const DATABASE: &str = "enterprise_system_db";
 /// What the two accounts may do; the same file serves production.
 const GRANTS: &str = include_str!("../../deploy/postgres/grants.sql");
 
+/// What comes makes tables that neither of the sidecar's accounts owns. A folder of an older program has them owned by
+/// the system account.
+const OWNED: &str = "DO $$ BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'bulkhead_owner') THEN CREATE ROLE bulkhead_owner NOLOGIN; END IF;
+    END $$;
+    REASSIGN OWNED BY $system TO bulkhead_owner;
+    GRANT CREATE ON SCHEMA public TO bulkhead_owner;
+    SET ROLE bulkhead_owner";
+
 /// TCP with TLS and a password is the only way in; the first line that matches decides.
 const HOST_RULES: &str = "\
 hostssl   all all 127.0.0.1/32 scram-sha-256\n\
@@ -110,12 +119,20 @@ pub(crate) async fn furnish(site: &Site, port: u16, first: bool) -> Result<(), D
             .map_err(failed(site.store, "connect as administrator"))?;
         create_accounts(&client, system, &site.app).await?;
     }
-    let mut client = connect(&site.ca, port, system, DATABASE)
+    let mut client = connect(&site.ca, port, &site.administrator, DATABASE)
         .await
-        .map_err(failed(site.store, "connect as the system account"))?;
+        .map_err(failed(site.store, "connect as administrator"))?;
+    let owned = OWNED.replace("$system", system.user);
+    client
+        .batch_execute(&owned)
+        .await
+        .map_err(DevError::set_up(site.store, "set the tables' owner"))?;
     crate::schema::apply(&mut client)
         .await
         .map_err(DevError::set_up(site.store, "apply the schema"))?;
+    crate::schema::grant(&client, system.user, Some(site.app.user))
+        .await
+        .map_err(DevError::set_up(site.store, "grant privileges"))?;
     client
         .batch_execute(GRANTS)
         .await
@@ -170,9 +187,13 @@ async fn create_accounts(
     let statements = [
         role(system),
         role(app),
-        format!("CREATE DATABASE {DATABASE} OWNER {}", system.user),
+        "CREATE ROLE bulkhead_owner NOLOGIN".to_owned(),
+        format!("CREATE DATABASE {DATABASE} OWNER bulkhead_owner"),
         format!("REVOKE ALL ON DATABASE {DATABASE}, postgres, template1 FROM PUBLIC"),
-        format!("GRANT CONNECT ON DATABASE {DATABASE} TO {}", app.user),
+        format!(
+            "GRANT CONNECT ON DATABASE {DATABASE} TO {}, {}",
+            app.user, system.user
+        ),
     ];
     for statement in statements {
         // The statement holds a password, so the error must not quote it; PostgreSQL's message does not.

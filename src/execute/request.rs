@@ -47,8 +47,10 @@ pub struct AuditRow {
     pub resource_type: String,
     pub objects: Vec<String>,
     pub request_id: String,
-    /// The statement without literals, where it is known.
-    pub statement: Option<String>,
+    pub trace_id: Option<String>,
+    /// The statement without any value, and a digest of that.
+    pub statement: String,
+    pub fingerprint: String,
 }
 
 /// A parameter's JSON kind, with the text that matters. Nothing is parsed further than that.

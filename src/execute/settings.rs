@@ -1,9 +1,13 @@
-//! How to reach a SQL store. The configuration makes these; nothing here reads files or the environment.
+//! How to reach a SQL store. The configuration makes these; nothing here reads its files or the environment.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use rustls::SupportedProtocolVersion;
 use secrecy::SecretString;
+
+/// Bytes of a host's name in [`application_name`].
+const HOST_BYTES_MAX: usize = 40;
 
 /// Everything that one SQL store needs. `Debug` shows no password ([`SecretString`] hides it).
 #[derive(Debug, Clone)]
@@ -21,6 +25,20 @@ pub struct SqlStoreSettings {
     pub transactions: TransactionSettings,
     /// How long a statement may run; a request may ask for less, never for more.
     pub statement_timeout_ms: u64,
+}
+
+/// The name under which this sidecar's connections stand in PostgreSQL, and in audit rows: `bulkhead@HOST`, where a pod's
+/// host is its name.
+pub fn application_name(program: &str) -> String {
+    static HOST: OnceLock<String> = OnceLock::new();
+    let host = HOST.get_or_init(|| {
+        let name = std::fs::read_to_string("/proc/sys/kernel/hostname");
+        let name = name.map(|name| name.trim().to_owned()).unwrap_or_default();
+        // PostgreSQL would put others into question marks, and cuts names at 63 bytes.
+        let is_plain = |c: &char| c.is_ascii_alphanumeric() || "-._".contains(*c);
+        name.chars().filter(is_plain).take(HOST_BYTES_MAX).collect()
+    });
+    format!("{program}@{host}")
 }
 
 impl SqlStoreSettings {

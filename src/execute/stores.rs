@@ -27,6 +27,46 @@ pub enum Answer {
     Redis(Vec<RedisReply>),
 }
 
+impl Answer {
+    /// Rows or documents that were changed, or of a read, brought; `None` where nobody counts them.
+    pub fn rows_affected(&self) -> Option<u64> {
+        match self {
+            Self::Sql(summary) => Some(summary.rows_affected),
+            Self::Transaction(TransactionAnswer::Batch(summaries)) => {
+                Some(summaries.iter().map(|one| one.rows_affected).sum())
+            }
+            Self::Mongodb(reply) => {
+                let reply = bson::RawDocument::from_bytes(reply).ok()?;
+                u64::try_from(reply.get_i32("n").ok()?).ok()
+            }
+            Self::Transaction(
+                TransactionAnswer::Begun(_)
+                | TransactionAnswer::Committed
+                | TransactionAnswer::RolledBack,
+            )
+            | Self::Redis(_) => None,
+        }
+    }
+
+    /// Whether it tells of a failure of a part: of some documents, or some commands of a pipeline.
+    pub fn tells_errors(&self) -> bool {
+        match self {
+            Self::Mongodb(reply) => {
+                let Ok(reply) = bson::RawDocument::from_bytes(reply) else {
+                    return false;
+                };
+                let has = |key| matches!(reply.get(key), Ok(Some(_)));
+                has("writeErrors") || has("writeConcernError")
+            }
+            Self::Redis(replies) => {
+                let is_error = |reply: &RedisReply| matches!(reply, RedisReply::Error(_));
+                replies.iter().any(is_error)
+            }
+            Self::Sql(_) | Self::Transaction(_) => false,
+        }
+    }
+}
+
 /// The answer to a batch, or to what begins or ends a transaction.
 pub enum TransactionAnswer {
     /// One summary a statement, in order.

@@ -20,6 +20,7 @@ use crate::execute::pool::PoolState;
 use crate::lock::Unpoisoned as _;
 use crate::operation::Store;
 use crate::record::health::Grants;
+use crate::record::seal::SealCounts;
 use grants::NativeGrants;
 use limiter::LimiterMetrics;
 
@@ -101,7 +102,9 @@ pub struct Metrics {
     pub audit_queued: IntGauge,
     pub audit_written: IntCounter,
     pub audit_spooled: IntGauge,
+    pub audit_spool_bytes: IntGauge,
     pub audit_failures: IntCounter,
+    pub seals: SealCounts,
     policy_info: IntGaugeVec,
     policy_reloads: IntCounterVec,
     pub tls: tls::TlsMetrics,
@@ -166,13 +169,15 @@ impl Metrics {
                 "bulkhead_transactions_open",
                 "Transactions that callers hold open between requests.",
             )?,
-            audit_queued: make.gauge("bulkhead_audit_queued", "Audit events not yet written.")?,
+            audit_queued: make.gauge("bulkhead_audit_queued", "Audit records that wait for the disk.")?,
             audit_written: make.counter("bulkhead_audit_written_total", "Audit rows written.")?,
-            audit_spooled: make.gauge("bulkhead_audit_spooled", "Audit events on disk.")?,
+            audit_spooled: make.gauge("bulkhead_audit_spooled", "Audit records on disk, on their way to PostgreSQL.")?,
+            audit_spool_bytes: make.gauge("bulkhead_audit_spool_bytes", "Bytes of these.")?,
             audit_failures: make.counter(
                 "bulkhead_audit_failures_total",
-                "Audit events lost because the queue was full.",
+                "Audit records that could not be kept: what they were about was refused, or they were dropped, as `when_full` says.",
             )?,
+            seals: seals(&make)?,
             policy_info: make.gauges_by(
                 "bulkhead_policy_info",
                 "The policy in force.",
@@ -301,6 +306,23 @@ fn errors(make: &Maker) -> Made<IntCounterVec> {
         }
     }
     Ok(counters)
+}
+
+fn seals(make: &Maker) -> Result<SealCounts, prometheus::Error> {
+    Ok(SealCounts {
+        sealed: make.counter(
+            "bulkhead_audit_seals_total",
+            "Seals that this sidecar wrote.",
+        )?,
+        failures: make.counter(
+            "bulkhead_audit_seal_failures_total",
+            "Rounds in which the audit trail could not be sealed.",
+        )?,
+        export_failures: make.counter(
+            "bulkhead_audit_seal_export_failures_total",
+            "Rounds in which seals could not be appended to `seals_file`.",
+        )?,
+    })
 }
 
 fn policy_reloads(make: &Maker) -> Made<IntCounterVec> {

@@ -4,19 +4,20 @@ pub mod audit;
 pub mod health;
 pub mod metrics;
 pub mod requests;
+pub mod seal;
+pub mod spool;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
-
 use crate::authenticate::{Peer, Principal};
+use crate::classify::normal::{self, Normal};
 use crate::decide::restrict::Shadow;
 use crate::error::{Code, Problem, PublicError};
 use crate::gate::Request;
 use crate::limit::Quota;
 use crate::operation::{Classification, Operation, Store};
-use audit::Refused;
+use audit::{Decision, Event};
 use metrics::{Metrics, Stage};
 
 /// The action of a request that has several statements.
@@ -142,35 +143,54 @@ impl<'r> Record<'r> {
     }
 
     /// The audit row of a refusal; `None` where the code is not one (a store's error, an outage).
-    pub fn refused(&self, problem: &Problem) -> Option<Refused> {
+    pub fn refused(&self, problem: &Problem) -> Option<Event> {
         // The failures that led to a throttle are rows already; nobody unknown may fill the table without end, with
         // guesses or without any.
         let is_endless = matches!(problem.code, Code::RateLimitExceeded | Code::AuthMissing);
         if !is_refusal(problem.code) || is_endless && self.caller.is_none() {
             return None;
         }
-        Some(self.event("request", problem.code.as_str()))
+        let mut event = self.event("request", Decision::Deny, problem.code.as_str());
+        let statements = self.operations.iter();
+        let statements: Vec<_> = (statements.map_while(|one| one.normal(self.store?))).collect();
+        if !statements.is_empty() {
+            event.state(&normal::joined(statements.into_iter()));
+        }
+        Some(event)
     }
 
     /// The audit row of what shadow mode let through.
-    pub fn spared(&self) -> Option<Refused> {
+    pub fn spared(&self) -> Option<Event> {
         let code = self.shadow.as_ref()?.code();
-        Some(self.event("shadow", code.map_or("ok", Code::as_str)))
+        Some(self.event("shadow", Decision::Allow, code.map_or("ok", Code::as_str)))
     }
 
-    fn event(&self, kind: &'static str, code: &'static str) -> Refused {
+    /// The audit row of statements that are about to run, as one.
+    pub fn declared(&self, statement: &Normal) -> Event {
+        let mut event = self.event("statement", Decision::Allow, "ok");
+        event.state(statement);
+        event
+    }
+
+    /// The id of the trace that the request is part of.
+    pub fn trace_id(&self) -> Option<String> {
+        audit::trace_id(self.traceparent)
+    }
+
+    fn event(&self, kind: &'static str, decision: Decision, code: &'static str) -> Event {
         let caller = self.caller.as_deref();
-        Refused {
-            at: Timestamp::now().as_microsecond() as f64 / 1e6,
+        Event {
             user_id: caller.and_then(|caller| caller.user_id.clone()),
             key_id: caller.map(|caller| caller.key_id.clone()),
             role: caller.map(|caller| caller.role.clone()),
-            action: self.action,
+            resource_type: Some(kind),
             store: self.store.map(Store::as_str),
             objects: self.objects(),
-            kind,
-            code,
-            request_id: self.request_id.to_owned(),
+            decision: Some(decision),
+            code: Some(code),
+            request_id: Some(audit::bounded(self.request_id)),
+            trace_id: self.trace_id(),
+            ..Event::now(self.action)
         }
     }
 }
@@ -227,7 +247,8 @@ const fn is_refusal(code: Code) -> bool {
         | Code::StoreTimeout
         | Code::RequestAbandoned
         | Code::MemoryExhausted
-        | Code::ConnectionsExhausted => false,
+        | Code::ConnectionsExhausted
+        | Code::AuditUnavailable => false,
     }
 }
 

@@ -3,11 +3,13 @@
 //! A migration that has been released is never edited: the library compares its checksum with the one that
 //! was applied, and refuses to go on when they differ.
 
+pub mod guard;
+
 use refinery::{Migration, Runner};
 use tokio_postgres::Client;
 
 /// In order; a file beside these that is not listed does not exist for the program.
-const MIGRATIONS: [(&str, &str); 3] = [
+const MIGRATIONS: [(&str, &str); 4] = [
     (
         "V1__system_tables",
         include_str!("../../migrations/postgres/V1__system_tables.sql"),
@@ -20,7 +22,14 @@ const MIGRATIONS: [(&str, &str); 3] = [
         "V3__limits_of_users",
         include_str!("../../migrations/postgres/V3__limits_of_users.sql"),
     ),
+    (
+        "V4__audit_chain",
+        include_str!("../../migrations/postgres/V4__audit_chain.sql"),
+    ),
 ];
+
+/// What [`grant`] gives.
+const ACCOUNTS: &str = include_str!("accounts.sql");
 
 /// The table in which the library keeps what was applied.
 const HISTORY_TABLE: &str = "refinery_schema_history";
@@ -62,6 +71,31 @@ pub async fn apply(client: &mut Client) -> Result<Report, SchemaError> {
     let report = runner()?.run_async(client).await?;
     let applied = report.applied_migrations().iter().map(name_of).collect();
     Ok(Report { applied })
+}
+
+/// Gives the sidecar's own account, and that of callers' statements, what they need of the tables of the connection's
+/// account. An owner has it already.
+///
+/// # Errors
+/// When PostgreSQL refuses; nothing is then changed.
+pub async fn grant(
+    client: &Client,
+    system: &str,
+    callers: Option<&str>,
+) -> Result<(), SchemaError> {
+    let owner = client.query_one("SELECT current_user::text", &[]).await?;
+    let owner: String = owner.try_get(0)?;
+    if owner == system || callers == Some(owner.as_str()) {
+        return Ok(());
+    }
+    let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+    let script = ACCOUNTS
+        .replace("$1", &quoted(system))
+        .replace("$2", &quoted(callers.unwrap_or(system)));
+    client
+        .batch_execute(&format!("BEGIN;{script}COMMIT"))
+        .await?;
+    Ok(())
 }
 
 /// Compares the database with this program, and changes nothing.

@@ -48,7 +48,7 @@ impl Drop for Stopped {
 }
 
 /// `rediss://user:password@host:port/0` with another port, and the port it had.
-fn redis_through(config: &mut toml::Table, port: u16) -> u16 {
+pub fn redis_through(config: &mut toml::Table, port: u16) -> u16 {
     let section = config["stores"]["redis"].as_table_mut().unwrap();
     let url = section["url"].as_str().unwrap().to_owned();
     let (before, after) = url.rsplit_once(':').unwrap();
@@ -57,7 +57,7 @@ fn redis_through(config: &mut toml::Table, port: u16) -> u16 {
     old.parse().unwrap()
 }
 
-fn redis_port(dev: &Dev) -> u16 {
+pub fn redis_port(dev: &Dev) -> u16 {
     let text = std::fs::read_to_string(&dev.config).unwrap();
     redis_through(&mut text.parse().unwrap(), 0)
 }

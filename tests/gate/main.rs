@@ -8,6 +8,8 @@
 )]
 
 mod audit;
+mod audit_crashes;
+mod audit_statements;
 mod batch;
 mod catalogue;
 mod causes;

@@ -90,6 +90,7 @@ description = "r"
 rate_limit = "slow"
 mode = "enforce"
 timeout_ms = 100
+audit = "writes"
 [[roles.r.grants]]
 store = "mysql"
 tables = ["a"]
@@ -101,6 +102,7 @@ rows = "id = :caller.user_id"
 require_where = true
 max_rows = 10
 timeout_ms = 50
+audit = "all"
 [[roles.r.grants]]
 store = "mongodb"
 collections = ["c"]
@@ -221,6 +223,12 @@ const CHANGES: &[(&str, &str, &str, &str)] = &[
         "~ timeout_ms = 99, before 100",
     ),
     (
+        "roles.audit",
+        "audit = \"writes\"\n",
+        "",
+        "~ no audit, before \"writes\"",
+    ),
+    (
         "roles.grants",
         "[\"find\"]",
         "[\"find\", \"insert\"]",
@@ -303,6 +311,12 @@ const CHANGES: &[(&str, &str, &str, &str)] = &[
         "timeout_ms = 50",
         "timeout_ms = 51",
         "~ mysql a: timeout_ms = 51, before 50",
+    ),
+    (
+        "grants.audit",
+        "audit = \"all\"",
+        "audit = \"writes\"",
+        "~ mysql a: audit = \"writes\", before \"all\"",
     ),
     (
         "grants.hours",

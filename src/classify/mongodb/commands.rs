@@ -221,6 +221,15 @@ pub(super) const COMMANDS: &[Command] = &[
     own(&["endSessions", "refreshSessions"], &[]),
 ];
 
+/// Whether what stands behind the command's own name is a collection's.
+pub(super) fn names_collection(name: &str) -> bool {
+    find(name).is_some_and(|command| match command.target {
+        Target::Collection(_) => true,
+        Target::Special(_) => matches!(name, "aggregate" | "findAndModify" | "findandmodify"),
+        Target::Nothing => false,
+    })
+}
+
 pub(super) fn find(name: &str) -> Option<&'static Command> {
     COMMANDS
         .iter()

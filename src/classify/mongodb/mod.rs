@@ -70,6 +70,11 @@ pub fn is_command_classified(name: &str) -> bool {
     commands::find(name).is_some() || never::why(name).is_some()
 }
 
+/// Whether the value of a command's own name is that of a collection.
+pub fn names_collection(name: &str) -> bool {
+    commands::names_collection(name)
+}
+
 /// Whether an aggregation stage is understood or refused by name.
 pub fn is_stage_classified(name: &str) -> bool {
     pipeline::knows(name)

@@ -71,6 +71,9 @@ pub use functions::is_classified as is_classified_function;
 pub use statement::is_classified as is_classified_statement;
 pub use words::is_classified as is_classified_keyword;
 
+pub(in crate::classify) use lexer::tokens;
+pub(in crate::classify) use words::is_reserved_by_both;
+
 use parser::Parser;
 pub use parser::TableName;
 pub use token::{Kind, Token};

@@ -14,7 +14,7 @@
 mod parse;
 
 pub use parse::memory_bytes;
-pub(crate) use parse::{length, nesting_bound, tree};
+pub(crate) use parse::{length, nesting_bound, tokens, tree};
 
 mod nodes;
 

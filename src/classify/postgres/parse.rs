@@ -1,9 +1,9 @@
 //! Text to tree, within named limits.
 
-use pg_query::protobuf::{ParseResult, Token};
+use pg_query::protobuf::{ParseResult, ScanToken, Token};
 
 use super::{Refusal, Result};
-use crate::classify::lanes::Length;
+use crate::classify::lanes::{self, Length};
 use crate::classify::words::{self, words_outside_quotes};
 use crate::classify::{LARGE_BYTES, STATEMENT_BYTES_MAX};
 
@@ -99,8 +99,7 @@ pub fn nesting_bound(sql: &str) -> Option<usize> {
     if sql.len() > MEASURED_BYTES_MAX {
         return None;
     }
-    // The library makes a slice of a null pointer where a text has no token at all.
-    if sql.bytes().all(|byte| matches!(byte, b' ' | 0x09..=0x0d)) {
+    if is_blank(sql) {
         return Some(0);
     }
     let tokens = pg_query::scan_tokens(sql).ok()?;
@@ -155,6 +154,26 @@ pub fn nesting_bound(sql: &str) -> Option<usize> {
         deepest = deepest.max(depth);
     }
     Some(deepest)
+}
+
+/// The scanner's tokens of a text that [`check_text`] takes, comments among them; nothing where it finds none.
+pub fn tokens(sql: &str) -> Option<Vec<ScanToken>> {
+    check_text(sql).ok()?;
+    if is_blank(sql) {
+        return Some(Vec::new());
+    }
+    if sql.len() <= MEASURED_BYTES_MAX {
+        return pg_query::scan_tokens(sql).ok();
+    }
+    // A long text may come from a thread that does not last, which the scanner must not see: see `lanes`.
+    let text = sql.to_owned();
+    let scan = move || pg_query::scan_tokens(&text).ok();
+    lanes::begin(length(sql), scan)?.recv().ok()?
+}
+
+/// The library makes a slice of a null pointer where a text has no token at all.
+fn is_blank(sql: &str) -> bool {
+    sql.bytes().all(|byte| matches!(byte, b' ' | 0x09..=0x0d))
 }
 
 /// Parses by PostgreSQL's own grammar, with `standard_conforming_strings` on, as the executor pins it.

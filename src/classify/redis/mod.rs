@@ -107,6 +107,16 @@ pub fn is_classified(name: &str) -> bool {
     table::knows(name)
 }
 
+/// The table's name of a command, `container|subcommand` where it has two words, and its arity; nothing where it is not
+/// in the table.
+pub fn named(command: &[Vec<u8>]) -> Option<(&'static str, i8)> {
+    let (name, arguments) = command.split_first()?;
+    match table::find(name, arguments.first().map(Vec::as_slice)) {
+        table::Found::Row(row) => Some((row.name, row.arity)),
+        table::Found::Container | table::Found::Unknown => None,
+    }
+}
+
 fn lookup(name: &[u8], subcommand: Option<&[u8]>) -> Result<&'static Row> {
     match table::find(name, subcommand) {
         table::Found::Row(row) => Ok(row),

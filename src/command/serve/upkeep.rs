@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
+use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::accept::http::Door;
@@ -14,6 +15,7 @@ use crate::accept::tls::{Certificate, Contents};
 use crate::certificates::{Held, WARN_BEFORE_S};
 use crate::config::change::changes;
 use crate::config::{Config, ListenerTls};
+use crate::record::audit::Audit;
 use crate::record::metrics::Metrics;
 
 /// Pause between two looks at the listeners' files: a change is in use after two or three of them.
@@ -103,6 +105,7 @@ pub struct Upkeep {
     pub origin: Origin,
     pub door: Arc<ArcSwap<Door>>,
     pub metrics: Arc<Metrics>,
+    pub audit: Audit,
     pub listener: Option<Watched>,
     pub admin: Option<Watched>,
 }
@@ -149,13 +152,17 @@ impl Upkeep {
         };
         let old = self.config.load_full();
         let mut taken = (*old).clone();
-        for change in changes(&old, &new) {
-            if self.take(&change, &mut taken, &new) {
-                tracing::info!(%change, "the configuration changed");
-            } else {
-                tracing::warn!("{change} changed: takes a restart");
-            }
+        let (now, later): (Vec<String>, Vec<String>) = changes(&old, &new)
+            .into_iter()
+            .partition(|change| self.take(change, &mut taken, &new));
+        for change in &now {
+            tracing::info!(%change, "the configuration changed");
         }
+        for change in &later {
+            tracing::warn!("{change} changed: takes a restart");
+        }
+        let told = json!({"changed": now, "takes_a_restart": later});
+        self.audit.act("config.reload", told);
         let mut door = Door::clone(&self.door.load());
         door.bound(&taken.server);
         self.door.store(Arc::new(door));

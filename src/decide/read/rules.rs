@@ -2,12 +2,12 @@
 
 use crate::decide::fault::{Faults, did_you_mean};
 use crate::decide::raw::{RawPolicy, RawRules};
-use crate::decide::rules::Mode;
+use crate::decide::rules::{Audited, Mode};
 use crate::decide::source::Written;
 use crate::decide::toml_tree::TableReader;
 
 /// The keys of a grant's rules.
-pub(super) const KEYS: [&str; 8] = [
+pub(super) const KEYS: [&str; 9] = [
     "columns",
     "deny_columns",
     "mask_columns",
@@ -15,6 +15,7 @@ pub(super) const KEYS: [&str; 8] = [
     "require_where",
     "max_rows",
     "timeout_ms",
+    "audit",
     "hours",
 ];
 
@@ -51,17 +52,35 @@ fn once<T>(
 /// `mode = "shadow"`, of the policy or of one role.
 pub(super) fn mode(table: &mut TableReader<'_, '_>, faults: &mut Faults) -> Option<Written<Mode>> {
     let written = table.string("mode", "mode = \"shadow\"", faults)?;
-    let names = Mode::ALL.map(Mode::as_str);
-    let mode = Mode::ALL
-        .into_iter()
-        .find(|mode| mode.as_str() == written.value);
-    match mode {
+    known(written, &Mode::ALL, Mode::as_str, "mode", faults)
+}
+
+/// `audit = "writes"`, of a role or of a grant.
+pub(super) fn audited(
+    table: &mut TableReader<'_, '_>,
+    faults: &mut Faults,
+) -> Option<Written<Audited>> {
+    let written = table.string("audit", "audit = \"writes\"", faults)?;
+    let what = "kind of `audit`";
+    known(written, &Audited::WRITTEN, Audited::as_str, what, faults)
+}
+
+/// The one of `all` that is written.
+fn known<T: Copy>(
+    written: Written<String>,
+    all: &[T],
+    name: fn(T) -> &'static str,
+    what: &str,
+    faults: &mut Faults,
+) -> Option<Written<T>> {
+    match all.iter().find(|each| name(**each) == written.value) {
         Some(value) => Some(Written {
-            value,
+            value: *value,
             span: written.span,
         }),
         None => {
-            let message = format!("unknown mode `{}`", written.value);
+            let message = format!("unknown {what} `{}`", written.value);
+            let names = all.iter().map(|each| name(*each));
             faults.error(&written.span, message, did_you_mean(&written.value, names));
             None
         }
@@ -82,6 +101,7 @@ pub(super) fn of_grant(table: &mut TableReader<'_, '_>, faults: &mut Faults) -> 
         require_where: table.flag("require_where", faults),
         max_rows: table.positive("max_rows", "max_rows = 1000", faults),
         timeout_ms: table.positive("timeout_ms", "timeout_ms = 2000", faults),
+        audited: audited(table, faults),
         hours: table.one_or_more(
             "hours",
             "hours = \"mon-fri 08:00-18:00 Europe/Zurich\"",

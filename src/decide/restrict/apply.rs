@@ -102,14 +102,19 @@ impl Policy {
         let is_shadow = match allowed.role.mode() {
             Mode::Enforce => false,
             Mode::Shadow => {
-                kept.bounds = Bounds::default();
+                kept.bounds = Bounds {
+                    audited: kept.bounds.audited,
+                    ..Bounds::default()
+                };
                 true
             }
         };
         let Some(demanded) = self.demanded(allowed.role, operation) else {
             return Ok(kept);
         };
-        if !is_shadow {
+        if is_shadow {
+            kept.bounds.audited = kept.bounds.audited.max(demanded.bounds.audited);
+        } else {
             kept.bounds = kept.bounds.and(demanded.bounds);
         }
         if demanded.tables.is_empty() {

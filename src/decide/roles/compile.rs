@@ -125,6 +125,7 @@ fn compile_role(
     }
     let bounds = Bounds {
         timeout_ms: raw.timeout_ms.map(u64::from),
+        audited: raw.audited.unwrap_or_default(),
         ..Bounds::default()
     };
     let mut role = Role {

@@ -30,6 +30,10 @@ pub(super) fn grant(raw: &RawGrant, faults: &mut Faults) -> Grant {
         bounds: Bounds {
             rows_max: rules.max_rows.as_ref().map(|rows| u64::from(rows.value)),
             timeout_ms: rules.timeout_ms.as_ref().map(|ms| u64::from(ms.value)),
+            audited: rules
+                .audited
+                .as_ref()
+                .map_or_else(Default::default, |audited| audited.value),
         },
         hours: rules
             .hours
@@ -67,6 +71,7 @@ fn misplaced(raw: &RawGrant, faults: &mut Faults) {
         ),
         ("max_rows", rules.max_rows.as_ref().map(|rows| &rows.span)),
         ("timeout_ms", rules.timeout_ms.as_ref().map(|ms| &ms.span)),
+        ("audit", rules.audited.as_ref().map(|audited| &audited.span)),
     ];
     for (key, span) in columns.into_iter().chain(others) {
         let Some(span) = span else {
@@ -96,7 +101,7 @@ fn misplaced(raw: &RawGrant, faults: &mut Faults) {
 /// What to do about a rule that a store does not have.
 fn unknown_in(store: Store, key: &str) -> Option<&'static str> {
     match (store, key) {
-        (Store::Redis, "timeout_ms") => Some("write it on the role"),
+        (Store::Redis, "timeout_ms" | "audit") => Some("write it on the role"),
         (Store::Redis, _) => Some("the rules of redis are its key patterns: write narrower `keys`"),
         (Store::Mongodb, "max_rows") => {
             Some("its cursors bring documents batch by batch: leave it out")

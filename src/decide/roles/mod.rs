@@ -9,7 +9,7 @@ use super::RateLimit;
 use super::glob::Glob;
 use super::hours::Hours;
 use super::patterns::PatternSet;
-use super::rules::{Bounds, Mode, TableRules};
+use super::rules::{Audited, Bounds, Mode, TableRules};
 use super::source::Place;
 use super::stores::{KeySpace, ObjectId, PerStore, StoreObjects};
 use super::words::{self, Clause};
@@ -166,6 +166,13 @@ impl Role {
 
     pub const fn mode(&self) -> Mode {
         self.mode
+    }
+
+    /// The most that is audited of anything in a store.
+    pub(super) fn audited_in(&self, store: Store) -> Audited {
+        let grants = self.grants.iter().filter(|grant| grant.store == store);
+        let most = grants.map(|grant| grant.bounds.audited).max();
+        most.unwrap_or_default().max(self.bounds.audited)
     }
 
     /// Bounds of whatever the role asks.

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future;
-use serde_json::json;
 use tokio::time::Instant;
 use tokio_postgres::{Client, Statement};
 
@@ -29,9 +28,10 @@ const COMMIT_TIMEOUT_MS: u64 = 5_000;
 pub(super) fn audit_insert(schema: &str) -> Arc<str> {
     let schema = schema.replace('"', "\"\"");
     format!(
-        "INSERT INTO \"{schema}\".audit_logs (user_id, action, resource_type, metadata, key_id, role, store, \
-         objects, decision, request_id, rows_affected) VALUES ($1::text, $2::text, $3::text, $4::jsonb, \
-         $5::text, $6::text, $7::text, $8::text[], $9::text, $10::text, $11::int8)"
+        "INSERT INTO \"{schema}\".audit_logs (user_id, action, resource_type, key_id, role, store, objects, decision, \
+         code, statement, fingerprint, rows_affected, duration_us, request_id, trace_id) VALUES ($1::text, $2::text, \
+         $3::text, $4::text, $5::text, $6::text, $7::text[], $8::text, $9::text, $10::text, $11::text, $12::int8, \
+         $13::int8, $14::text, $15::text)"
     )
     .into()
 }
@@ -55,12 +55,17 @@ impl Change<'_> {
         // Prepared before the transaction begins: a failure here leaves nothing behind.
         let audit = prepared(session, self.audit_insert).await;
         let (audit, _) = audit.map_err(audit_failed)?;
+        let began = Instant::now();
         let changing = self.change(session, sink);
         let summary = match tokio::time::timeout_at(self.deadline, changing).await {
             Ok(summary) => summary?,
             Err(_) => return Err(Failure::TimedOut),
         };
-        let recording = self.record(session, &audit.statement, &summary);
+        let ran = Ran {
+            rows_affected: summary.rows_affected,
+            took: began.elapsed(),
+        };
+        let recording = self.record(session, &audit.statement, ran);
         let patience = Duration::from_millis(COMMIT_TIMEOUT_MS);
         match tokio::time::timeout(patience, recording).await {
             Ok(recorded) => recorded?,
@@ -94,11 +99,11 @@ impl Change<'_> {
         &self,
         session: &mut Session,
         audit: &Statement,
-        summary: &Summary,
+        ran: Ran,
     ) -> Result<(), Failure> {
         let client = client(session)?;
         let (recorded, committed) = future::join(
-            insert_audit(client, audit, self.audit, summary.rows_affected),
+            insert_audit(client, audit, self.audit, ran),
             client.batch_execute("COMMIT"),
         )
         .await;
@@ -150,18 +155,22 @@ impl Change<'_> {
     }
 }
 
+/// What a statement has done, for its audit row.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ran {
+    pub(super) rows_affected: u64,
+    pub(super) took: Duration,
+}
+
 /// Sends the row when it is first polled.
 pub(super) async fn insert_audit(
     client: &Client,
     audit: &Statement,
     row: &AuditRow,
-    rows_affected: u64,
+    ran: Ran,
 ) -> Result<u64, tokio_postgres::Error> {
-    let rows_affected = i64::try_from(rows_affected).unwrap_or(i64::MAX);
-    let metadata = row
-        .statement
-        .as_ref()
-        .map(|statement| json!({ "statement": statement }));
+    let rows_affected = i64::try_from(ran.rows_affected).unwrap_or(i64::MAX);
+    let duration_us = i64::try_from(ran.took.as_micros()).unwrap_or(i64::MAX);
     client
         .execute(
             audit,
@@ -169,14 +178,18 @@ pub(super) async fn insert_audit(
                 &row.user_id,
                 &row.action,
                 &row.resource_type,
-                &metadata,
                 &row.key_id,
                 &row.role,
                 &Store::Postgres.as_str(),
                 &row.objects,
                 &"allow",
-                &row.request_id,
+                &"ok",
+                &row.statement,
+                &row.fingerprint,
                 &rows_affected,
+                &duration_us,
+                &row.request_id,
+                &row.trace_id,
             ],
         )
         .await

@@ -14,7 +14,7 @@ use super::fault::describe;
 use super::statements::Statements;
 use crate::execute::hosts::{Hosts, Seat, Verdict};
 use crate::execute::pool::{Connector, Link};
-use crate::execute::settings::{Address, SqlStoreSettings};
+use crate::execute::settings::{Address, SqlStoreSettings, application_name};
 use crate::execute::tls::{Files, Renewed, TlsError};
 
 /// How long one TCP connection may take, and connecting as a whole where there are several servers to try.
@@ -60,7 +60,7 @@ impl Opener {
             .dbname(&settings.database)
             .user(&settings.user)
             .password(settings.password.expose_secret())
-            .application_name("bulkhead")
+            .application_name(application_name("bulkhead"))
             .connect_timeout(Duration::from_millis(TCP_CONNECT_TIMEOUT_MS))
             .keepalives_idle(Duration::from_millis(TCP_KEEPALIVE_IDLE_MS))
             .tcp_user_timeout(Duration::from_millis(TCP_UNACKNOWLEDGED_MS))

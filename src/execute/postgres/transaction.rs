@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use futures_util::TryFutureExt as _;
 use futures_util::future::{self, MaybeDone, maybe_done};
 
-use super::change::{audit_failed, insert_audit};
+use super::change::{Ran, audit_failed, insert_audit};
 use super::session::Opener;
 use super::{
     Effect, Failure, PostgresStore, RESET_TIMEOUT_MS, bind, client, deliver, prepared, unavailable,
@@ -39,7 +39,7 @@ pub(in crate::execute) struct OpenTransaction {
     /// Settings of this transaction alone, to be made again where the session was pinned anew.
     settings: String,
     /// Rows of changes that were made, with how many rows each affected.
-    audits: Vec<(AuditRow, u64)>,
+    audits: Vec<(AuditRow, Ran)>,
     /// A statement has failed, and the server takes nothing but a rollback.
     has_failed: bool,
     /// Whether the session may differ from a new one when the transaction has ended.
@@ -211,6 +211,7 @@ impl OpenTransaction {
                 "a change of a system table needs its audit row".to_owned(),
             )));
         }
+        let began = Instant::now();
         self.session.carries(request.sent_bytes(sql));
         let (statement, was_kept) = prepared(&mut self.session, sql).await?;
         let rows = match bind(client(&self.session)?, &statement, request).await {
@@ -225,7 +226,11 @@ impl OpenTransaction {
         };
         let summary = deliver(rows, &statement, sink).await?;
         if let Some(audit) = audit {
-            self.audits.push((audit, summary.rows_affected));
+            let ran = Ran {
+                rows_affected: summary.rows_affected,
+                took: began.elapsed(),
+            };
+            self.audits.push((audit, ran));
             if self.audits.len() >= WAITING_AUDITS_MAX {
                 self.write_audits().await?;
             }
@@ -281,7 +286,7 @@ impl OpenTransaction {
         let client = client(&self.session)?;
         let rows = audits
             .iter()
-            .map(|(row, affected)| insert_audit(client, &insert.statement, row, *affected));
+            .map(|(row, ran)| insert_audit(client, &insert.statement, row, *ran));
         let (recorded, ended) = future::join(in_order(rows), client.batch_execute(last)).await;
         if let Some(error) = recorded.into_iter().find_map(Result::err) {
             // The table may have changed: prepare anew next time.

@@ -14,7 +14,10 @@ async fn the_session_is_pinned_and_reads_cannot_write() {
         ("TimeZone", "UTC"),
         ("client_encoding", "UTF8"),
         ("statement_timeout", "12s"),
-        ("application_name", "bulkhead"),
+        (
+            "application_name",
+            &crate::execute::settings::application_name("bulkhead"),
+        ),
     ] {
         let found = rig.value(&format!("SHOW \"{setting}\""), &[]).await;
         assert_eq!(

@@ -1,0 +1,97 @@
+//! What the gate has audited: refusals, statements that the policy names, and changes in PostgreSQL.
+
+use std::sync::Arc;
+
+use super::{Gate, aside, is_read};
+use crate::classify::normal::{self, Normal};
+use crate::decide::Permit;
+use crate::error::Problem;
+use crate::execute::request::AuditRow;
+use crate::limit::Ticket;
+use crate::operation::{Payload, Store};
+use crate::record::audit::{Intent, bounded};
+use crate::record::{Record, objects};
+
+impl Gate {
+    /// Records what is about to run, where the policy wants that.
+    pub(super) async fn declare(
+        &self,
+        tickets: &[Ticket],
+        record: &mut Record<'_>,
+    ) -> Result<Option<Intent>, Problem> {
+        let is_declared = |ticket: &Ticket| ticket.permit().is_audited() && !has_row(ticket);
+        if !tickets.iter().any(is_declared) {
+            return Ok(None);
+        }
+        let statements = tickets.iter().map(|ticket| normal_of(ticket.permit()));
+        let declared = self
+            .audit
+            .declare(record.declared(&normal::joined(statements)));
+        declared
+            .await
+            .map(Some)
+            .map_err(|error| record.cause(&error))
+    }
+
+    /// A refusal is answered once its record is durable.
+    pub(super) async fn audited<T>(
+        &self,
+        answer: Result<T, Problem>,
+        record: &mut Record<'_>,
+    ) -> Result<T, Problem> {
+        if let Some(event) = record.spared() {
+            self.audit.note(&event);
+        }
+        let refused = answer
+            .as_ref()
+            .err()
+            .and_then(|problem| record.refused(problem));
+        if let Some(event) = refused {
+            let kept = self.audit.keep(&event).await;
+            kept.map_err(|error| record.cause(&error))?;
+        }
+        answer
+    }
+}
+
+/// What was asked, without any value. Remembered with a SQL text; long ones take a while once.
+fn normal_of(permit: &Permit) -> Arc<Normal> {
+    let bytes = match permit.asked() {
+        Payload::Sql(text) => text.len(),
+        Payload::Mongodb { document, .. } => document.len(),
+        Payload::Control(_) | Payload::Redis { .. } => 0,
+    };
+    aside(bytes, || permit.normal())
+}
+
+/// Whether its audit row commits with it: a change in PostgreSQL.
+fn has_row(ticket: &Ticket) -> bool {
+    ticket.permit().operation().store == Store::Postgres && !is_read(ticket)
+}
+
+/// The row that commits with a change in PostgreSQL; `None` for everything else.
+pub(super) fn row(ticket: &Ticket, record: &Record<'_>) -> Option<AuditRow> {
+    if !has_row(ticket) {
+        return None;
+    }
+    let permit = ticket.permit();
+    let operation = permit.operation();
+    let normal = normal_of(permit);
+    let touches = &operation.classification.touches;
+    let mut actions: Vec<_> = touches.iter().map(|touch| touch.action.as_str()).collect();
+    actions.sort_unstable();
+    actions.dedup();
+    let caller = permit.caller();
+    Some(AuditRow {
+        user_id: caller.user_id.clone(),
+        key_id: caller.key_id.clone(),
+        role: caller.role.clone(),
+        action: actions.join(","),
+        resource_type: "table".into(),
+        objects: objects(&operation.classification),
+        request_id: bounded(record.request_id),
+        trace_id: record.trace_id(),
+        statement: normal.text.clone(),
+        fingerprint: normal.fingerprint.clone(),
+    })
+}
