@@ -29,7 +29,8 @@ lint: setup ## formatting, clippy, licences and sources of the dependencies
 fmt: ## format the code
 	$(CARGO) fmt
 
-bench: setup ## measurements beside the drivers and a bare handler, as a Markdown table
+bench: ## measurements beside the drivers, a bare handler, PgBouncer and Webdis, as a Markdown table
+	@scripts/setup.sh bench
 	$(CARGO) bench --bench gate
 
 fuzz: setup ## each fuzz target for FUZZ_SECONDS (default 60)

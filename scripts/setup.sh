@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what `make demo` and `make test` need and is not there yet: PostgreSQL, MariaDB and Redis
-# servers, a pinned mongod, libclang (pg_query's build) and OpenSSL's client. Safe to run again.
+# servers, a pinned mongod, libclang (pg_query's build) and OpenSSL's client; with the argument `bench` also what
+# `make bench` compares with. Safe to run again.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -21,6 +22,11 @@ have mariadbd || have mysqld || packages+=(mariadb-server)
 have redis-server || packages+=(redis-server)
 have curl || packages+=(curl)
 have openssl || packages+=(openssl)
+if [ "${1:-}" = bench ]; then
+  for peer in pgbouncer webdis valgrind; do
+    have "$peer" || packages+=("$peer")
+  done
+fi
 if ! have_mongod; then
   have python3 && python3 -c 'import venv, ensurepip' 2>/dev/null || packages+=(python3-venv)
   [ -e /usr/lib/x86_64-linux-gnu/libcurl.so.4 ] || packages+=(libcurl4)

@@ -87,7 +87,8 @@ impl Gate {
         receive: impl Future<Output = Result<(Ask, S), Problem>>,
     ) -> (Result<(Answer, S), Problem>, Option<Quota>) {
         let mut record = Record::begin(request, Some(store));
-        let answer = self.stages(request, receive, &mut record).await;
+        // Boxed, so that it is not carried and copied through every layer of the front door.
+        let answer = Box::pin(self.stages(request, receive, &mut record)).await;
         let answer = self.audited(answer, &mut record).await;
         self.record(&record, answer.as_ref().err());
         (answer, record.quota)

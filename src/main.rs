@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use bulkhead::command::{Exit, audit, certs, check, dev, keys, policy, schema, serve};
 use bulkhead::config::{Config, LogFormat};
+use bulkhead::record::output;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
@@ -61,17 +62,16 @@ fn main() -> ExitCode {
     .into()
 }
 
+/// Even one worker is of the kind that hands its tasks to another thread when it has long work to do.
 fn block_on(threads: usize, command: impl Future<Output = Exit>) -> Exit {
-    let mut builder = if threads == 1 {
-        tokio::runtime::Builder::new_current_thread()
-    } else {
-        tokio::runtime::Builder::new_multi_thread()
-    };
-    match builder.worker_threads(threads).enable_all().build() {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(threads).enable_all();
+    match builder.on_thread_park(output::flush).build() {
         Ok(runtime) => {
             let exit = runtime.block_on(command);
             // Whoever ends at once waits for no thread that still computes.
             runtime.shutdown_background();
+            output::flush();
             exit
         }
         Err(error) => {
@@ -99,9 +99,12 @@ fn log_to_stdout(config: &Config) -> serve::SetFilter {
     let filter = overridden
         .or_else(|_| EnvFilter::try_new(&config.log.filter))
         .unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter);
+    let lines = tracing_subscriber::fmt()
+        .with_writer(output::Output)
+        .with_env_filter(filter);
     match config.log.format {
         LogFormat::Json => {
+            output::set_json();
             let lines = lines.json().flatten_event(true).with_filter_reloading();
             let handle = lines.reload_handle();
             lines.init();

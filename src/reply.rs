@@ -82,6 +82,10 @@ pub trait RowSink: Send {
     fn gone(&self) -> Option<Gone> {
         None
     }
+    /// Whether rows go out as they come, so that a slow reader holds the statement up.
+    fn is_streaming(&self) -> bool {
+        false
+    }
     /// Whether another row may come. A sink that keeps the whole result always has room.
     fn poll_room(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), SinkError>> {
         Poll::Ready(Ok(()))

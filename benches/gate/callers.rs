@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use bulkhead::operation::Store;
 use mysql_async::prelude::Queryable;
+use tokio_postgres::types::Type;
+use tokio_rustls::TlsConnector;
 
 use crate::environment::Ready;
 use crate::http::{Exchange, HttpClient};
@@ -18,6 +20,8 @@ pub enum Caller {
         client: tokio_postgres::Client,
         statement: tokio_postgres::Statement,
     },
+    /// In transaction mode PgBouncer keeps no prepared statement, so each is parsed, bound and executed at once.
+    Pgbouncer(tokio_postgres::Client),
     Mysql {
         conn: mysql_async::Conn,
         statement: mysql_async::Statement,
@@ -38,6 +42,15 @@ impl Caller {
                 let row = client.query_one(&*statement, &[&key(number)]).await?;
                 let (found, description): (String, String) = (row.try_get(0)?, row.try_get(1)?);
                 found == key(number) && description == text(number)
+            }
+            Self::Pgbouncer(client) => {
+                let key = key(number);
+                let rows = client
+                    .query_typed(POSTGRES_SQL, &[(&key, Type::TEXT)])
+                    .await?;
+                let row = rows.first().ok_or("there is no such row")?;
+                let (found, description): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+                found == key && description == text(number)
             }
             Self::Mysql { conn, statement } => {
                 let row: Option<(u64, String, String)> =
@@ -111,14 +124,24 @@ pub async fn http(
     address: SocketAddr,
     exchanges: Vec<Exchange>,
     count: usize,
+    tls: Option<&TlsConnector>,
 ) -> Fallible<Vec<Caller>> {
     let exchanges: Arc<[Exchange]> = exchanges.into();
     let mut callers = Vec::with_capacity(count);
     for _ in 0..count {
         callers.push(Caller::Http {
-            client: HttpClient::open(address).await?,
+            client: HttpClient::open(address, tls).await?,
             exchanges: Arc::clone(&exchanges),
         });
+    }
+    Ok(callers)
+}
+
+/// Callers of PgBouncer, with a connection each.
+pub async fn pgbouncer(address: SocketAddr, count: usize) -> Fallible<Vec<Caller>> {
+    let mut callers = Vec::with_capacity(count);
+    for _ in 0..count {
+        callers.push(Caller::Pgbouncer(connect::pgbouncer(address).await?));
     }
     Ok(callers)
 }

@@ -1,5 +1,6 @@
 //! The drivers' own connections, over verified TLS: what "direct" and the bare handler both stand on.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -31,6 +32,19 @@ pub async fn postgres(ready: &Ready) -> Fallible<tokio_postgres::Client> {
         .connect(tls)
         .await?;
     // What ends the connection also reaches the client's next call, which reports it.
+    tokio::spawn(connection);
+    Ok(client)
+}
+
+/// In plaintext: PgBouncer speaks TLS to the server, as the sidecar does.
+pub async fn pgbouncer(address: SocketAddr) -> Fallible<tokio_postgres::Client> {
+    let (client, connection) = tokio_postgres::Config::new()
+        .host(address.ip().to_string())
+        .port(address.port())
+        .user("bench")
+        .dbname("bench")
+        .connect(tokio_postgres::NoTls)
+        .await?;
     tokio::spawn(connection);
     Ok(client)
 }
@@ -73,7 +87,7 @@ pub async fn redis(ready: &Ready) -> Fallible<MultiplexedConnection> {
         .await?)
 }
 
-fn client_tls(ca: &Path) -> Fallible<rustls::ClientConfig> {
+pub fn client_tls(ca: &Path) -> Fallible<rustls::ClientConfig> {
     let mut roots = rustls::RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(ca)? {
         roots.add(certificate?)?;

@@ -5,9 +5,11 @@
 
 use std::net::SocketAddr;
 
+use rustls::pki_types::ServerName;
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 use crate::{Fallible, Fault};
 
@@ -33,17 +35,36 @@ impl Exchange {
             expected: expected.into_bytes(),
         }
     }
+
+    /// Webdis has the command in the path.
+    pub fn get(path: &str, expected: String) -> Self {
+        Self {
+            request: format!("GET {path} HTTP/1.1\r\nHost: gate\r\n\r\n").into_bytes(),
+            expected: expected.into_bytes(),
+        }
+    }
 }
 
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
 pub struct HttpClient {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     buffer: Vec<u8>,
 }
 
 impl HttpClient {
-    pub async fn open(address: SocketAddr) -> Fallible<Self> {
+    pub async fn open(address: SocketAddr, tls: Option<&TlsConnector>) -> Fallible<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
+        let stream: Box<dyn Stream> = match tls {
+            None => Box::new(stream),
+            Some(tls) => {
+                let name = ServerName::IpAddress(address.ip().into());
+                Box::new(tls.connect(name, stream).await?)
+            }
+        };
         Ok(Self {
             stream,
             buffer: Vec::with_capacity(4_096),
@@ -54,6 +75,7 @@ impl HttpClient {
     /// and must never count as speed.
     pub async fn ask(&mut self, exchange: &Exchange) -> Fallible {
         self.stream.write_all(&exchange.request).await?;
+        self.stream.flush().await?;
         self.buffer.clear();
         while !is_whole(&self.buffer)? {
             if self.stream.read_buf(&mut self.buffer).await? == 0 {

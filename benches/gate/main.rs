@@ -19,11 +19,15 @@ mod seed;
 mod bare;
 mod callers;
 mod http;
+mod peers;
 
+mod extras;
+mod footprint;
 mod load;
 mod rounds;
 
 mod classification;
+mod counted;
 mod machine;
 mod report;
 mod statistics;
@@ -32,6 +36,10 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::process::ExitCode;
 
+use classification::Classified;
+use extras::Extras;
+use footprint::Footprint;
+use rounds::{Peers, Target, Turns};
 use settings::Settings;
 
 /// Whatever went wrong ends the run; its text is for the person who started it.
@@ -46,6 +54,7 @@ fn main() -> ExitCode {
         [mode, ready_file, address, threads] if mode == OsStr::new(bare::MODE) => {
             bare_handler(Path::new(ready_file), address, threads)
         }
+        [mode, name, calls] if mode == OsStr::new(counted::MODE) => count(name, calls),
         // `cargo test --all-targets` runs benchmarks without `--bench`, and wants no measurement.
         arguments
             if arguments
@@ -73,9 +82,14 @@ fn bare_handler(ready_file: &Path, address: &OsStr, threads: &OsStr) -> Fallible
     bare::run(ready_file, text(address).parse()?, text(threads).parse()?)
 }
 
+fn count(name: &OsStr, calls: &OsStr) -> Fallible {
+    counted::run(&name.to_string_lossy(), calls.to_string_lossy().parse()?)
+}
+
 /// One thread makes all the load: what it shares the machine's cores with is what is measured.
 fn measure() -> Fallible {
     let settings = Settings::from_environment()?;
+    extras::raise_open_files()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -91,17 +105,61 @@ fn measure() -> Fallible {
     })
 }
 
+/// Everything that was seen.
+struct Measured {
+    turns: Turns,
+    extras: Extras,
+    /// The bare handler's and the sidecar's; `None` unless both are measured.
+    footprints: Option<[Footprint; 2]>,
+    classified: Vec<Classified>,
+    counted: Vec<(&'static str, f64)>,
+}
+
 async fn run(settings: &Settings) -> Fallible {
     let before = machine::Busy::now()?;
     let environment = environment::Environment::open(settings).await?;
     let versions = seed::fill(&environment.ready).await?;
-    let measured = rounds::measure(settings, &environment).await?;
+    let peers = Peers::start(settings, &environment).await?;
+    let mut turns = Turns::new();
+    for store in &settings.stores {
+        for count in &settings.callers {
+            let at = (*store, *count);
+            peers
+                .take_turns(&settings.targets, at, settings.pace, &mut turns)
+                .await?;
+        }
+    }
+    let extras = if settings.rounds_alone {
+        Extras::default()
+    } else {
+        extras::measure(settings, &peers, &turns).await?
+    };
+    drop(peers);
+    let both = [Target::Bare, Target::Bulkhead]
+        .iter()
+        .all(|target| settings.targets.contains(target));
+    let footprints = if both && !settings.rounds_alone {
+        Some(footprint::measure(settings, &environment).await?)
+    } else {
+        None
+    };
     environment.close().await?;
-    let classified = classification::measure(settings);
+    let (classified, counted) = if settings.rounds_alone {
+        Default::default()
+    } else {
+        (classification::measure(settings), counted::measure()?)
+    };
     let machine = machine::Machine::describe(&before)?;
+    let measured = Measured {
+        turns,
+        extras,
+        footprints,
+        classified,
+        counted,
+    };
     print!(
         "{}",
-        report::render(settings, &machine, &versions, &measured, &classified)
+        report::render(settings, &machine, &versions, &measured)
     );
     Ok(())
 }

@@ -46,9 +46,16 @@ pub struct Resident {
 impl Launch {
     /// Starts it, asks until the answer is the one expected, and says how long that took.
     pub async fn start(&self, exchange: &Exchange) -> Fallible<(Process, Duration)> {
-        let log = std::fs::File::create(&self.log)?;
         let started = Instant::now();
-        let mut child = Command::new(&self.program)
+        let mut process = self.spawn()?;
+        let took = self.served(&mut process.child, exchange, started).await?;
+        Ok((process, took))
+    }
+
+    /// Starts it.
+    pub fn spawn(&self) -> Fallible<Process> {
+        let log = std::fs::File::create(&self.log)?;
+        let child = Command::new(&self.program)
             .args(&self.arguments)
             // A `POSTGRES_HOST` or `RUST_LOG` left in a shell must not change what is measured.
             .env_clear()
@@ -59,14 +66,25 @@ impl Launch {
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| format!("cannot start `{}`: {error}", self.program.display()))?;
-        let took = self.served(&mut child, exchange, started).await?;
-        let pid = child.id().ok_or("a process ended after its first reply")?;
-        let process = Process {
+        Ok(Process {
             address: self.address,
-            pid,
+            pid: child.id().ok_or("a process that has not begun")?,
             child,
-        };
-        Ok((process, took))
+        })
+    }
+
+    /// The same, once somebody listens there.
+    pub async fn listening(&self) -> Fallible<Process> {
+        let mut process = self.spawn()?;
+        let deadline = Instant::now() + Duration::from_secs(START_TIMEOUT_S);
+        while tokio::net::TcpStream::connect(self.address).await.is_err() {
+            if process.child.try_wait()?.is_some() || Instant::now() > deadline {
+                let (program, tail) = (self.program.display(), log_tail(&self.log));
+                return Err(format!("`{program}` does not listen:\n{tail}").into());
+            }
+            tokio::time::sleep(Duration::from_micros(POLL_INTERVAL_US)).await;
+        }
+        Ok(process)
     }
 
     async fn served(
@@ -146,6 +164,6 @@ pub fn log_tail(log: &Path) -> String {
 }
 
 async fn ask_once(address: SocketAddr, exchange: &Exchange) -> Fallible {
-    let mut client = HttpClient::open(address).await?;
+    let mut client = HttpClient::open(address, None).await?;
     client.ask(exchange).await
 }

@@ -64,6 +64,30 @@ pub fn exchanges(store: Store, api_key: &str) -> Vec<Exchange> {
         .collect()
 }
 
+/// Webdis' way to ask for the same values.
+pub fn webdis_exchanges() -> Vec<Exchange> {
+    (0..ROWS)
+        .map(|number| Exchange::get(&format!("/GET/{}", redis_key(number)), text(number)))
+        .collect()
+}
+
+/// Commands of one pipeline.
+pub const PIPELINE: u32 = 100;
+
+/// Pipelines of `GET`s; each reply must hold its last value.
+pub fn pipelines(api_key: &str) -> Vec<Exchange> {
+    let one = |first: u32| {
+        let numbers = (first..first + PIPELINE).map(|number| number % ROWS);
+        let commands: Vec<Value> = numbers
+            .map(|number| json!(["GET", redis_key(number)]))
+            .collect();
+        let last = text((first + PIPELINE - 1) % ROWS);
+        let body = json!({ "commands": commands });
+        Exchange::post("/v1/redis/pipeline", api_key, &body, last)
+    };
+    (0..ROWS).map(one).collect()
+}
+
 /// One request of a store: for finding out whether somebody serves.
 pub fn exchange(store: Store, api_key: &str) -> Exchange {
     Exchange::post(route(store), api_key, &body(store, 0), text(0))

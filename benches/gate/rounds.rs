@@ -1,19 +1,23 @@
 //! The rounds: all targets take turns, so that what slows the machine for a while slows all of them.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::time::Duration;
 
 use bulkhead::operation::Store;
+use tokio_rustls::TlsConnector;
 
 use crate::callers::{self, Caller};
 use crate::environment::Environment;
 use crate::load::{self, Round};
-use crate::process::{Launch, Process, Resident};
-use crate::questions::{exchange, exchanges};
+use crate::peers::{self, Webdis};
+use crate::process::Process;
+use crate::questions::{exchange, exchanges, webdis_exchanges};
 use crate::settings::Settings;
-use crate::statistics::Spread;
-use crate::{Fallible, bare, sidecar};
+use crate::sidecar::{self, Variant};
+use crate::{Fallible, bare};
+
+/// More connections than this are not opened to a database itself.
+const DIRECT_MAX: usize = 64;
 
 /// Whom the load asks. Another peer is another variant, and a way to make its callers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,21 +26,40 @@ pub enum Target {
     Direct,
     /// A hyper handler on the same drivers, in a process of its own.
     Bare,
+    Pgbouncer,
+    Webdis,
     /// The sidecar, with a rate limit in Redis.
     Bulkhead,
     /// The sidecar, for a role without a rate limit.
     Unlimited,
+    /// The sidecar behind TLS.
+    Tls,
+    /// The sidecar with a policy of 10,000 tables and 1,000 roles.
+    LargePolicy,
 }
 
 impl Target {
-    pub const ALL: [Self; 4] = [Self::Direct, Self::Bare, Self::Bulkhead, Self::Unlimited];
+    /// Those of the tables; the others stand beside the sidecar alone.
+    pub const ALL: [Self; 6] = [
+        Self::Direct,
+        Self::Bare,
+        Self::Pgbouncer,
+        Self::Webdis,
+        Self::Bulkhead,
+        Self::Unlimited,
+    ];
+    pub const VARIANTS: [Self; 3] = [Self::Bulkhead, Self::Tls, Self::LargePolicy];
 
     pub const fn name(self) -> &'static str {
         match self {
             Self::Direct => "direct",
             Self::Bare => "bare",
+            Self::Pgbouncer => "pgbouncer",
+            Self::Webdis => "webdis",
             Self::Bulkhead => "bulkhead",
             Self::Unlimited => "unlimited",
+            Self::Tls => "tls",
+            Self::LargePolicy => "large-policy",
         }
     }
 }
@@ -52,103 +75,94 @@ pub struct Turn {
 /// Store, callers, target; one turn for each round, in the rounds' order.
 pub type Turns = BTreeMap<(Store, usize, Target), Vec<Turn>>;
 
-/// What is known of a server process besides its speed.
-pub struct Footprint {
-    /// From the process' start to the first row served, in milliseconds.
-    pub start_ms: Option<Spread>,
-    pub idle: Resident,
-    /// After the last round.
-    pub loaded: Resident,
+/// How long and how often.
+#[derive(Clone, Copy)]
+pub struct Pace {
+    pub rounds: usize,
+    pub round: Duration,
+    pub warm_up: Duration,
 }
 
-pub struct Measured {
-    pub turns: Turns,
-    pub bare: Option<Footprint>,
-    pub bulkhead: Option<Footprint>,
+pub struct Peers<'a> {
+    pub environment: &'a Environment,
+    bare: Option<Process>,
+    pub bulkhead: Option<Process>,
+    tls: Option<(Process, TlsConnector)>,
+    large_policy: Option<Process>,
+    pgbouncer: Option<Process>,
+    webdis: Option<Webdis>,
 }
 
-/// A process that was started, timed and left alone for a moment.
-struct Started {
-    process: Process,
-    start_ms: Option<Spread>,
-    idle: Resident,
-}
-
-impl Started {
-    async fn finish(self) -> Fallible<Footprint> {
-        let loaded = self.process.resident()?;
-        self.process.stop().await?;
-        Ok(Footprint {
-            start_ms: self.start_ms,
-            idle: self.idle,
-            loaded,
-        })
+impl<'a> Peers<'a> {
+    pub async fn start(settings: &Settings, environment: &'a Environment) -> Fallible<Self> {
+        let wants = |target: Target| settings.targets.contains(&target);
+        let first = exchange(Store::Postgres, &environment.ready.keys.app);
+        let mut started = Self {
+            environment,
+            bare: None,
+            bulkhead: None,
+            tls: None,
+            large_policy: None,
+            pgbouncer: None,
+            webdis: None,
+        };
+        if wants(Target::Bare) {
+            let launch = bare::prepare(settings, environment)?;
+            started.bare = Some(launch.start(&first).await?.0);
+        }
+        if wants(Target::Bulkhead) || wants(Target::Unlimited) {
+            let sidecar = |variant| sidecar::prepare(settings, environment, variant);
+            started.bulkhead = Some(sidecar(Variant::Plain)?.start(&first).await?.0);
+            let large = sidecar(Variant::LargePolicy)?;
+            started.large_policy = Some(large.start(&first).await?.0);
+            let tls = sidecar(Variant::Tls)?.listening().await?;
+            started.tls = Some((tls, sidecar::connector(environment)?));
+        }
+        if wants(Target::Pgbouncer) && settings.stores.contains(&Store::Postgres) {
+            started.pgbouncer = peers::pgbouncer(environment).await?;
+        }
+        if wants(Target::Webdis) && settings.stores.contains(&Store::Redis) {
+            started.webdis = peers::webdis(environment).await?;
+        }
+        Ok(started)
     }
-}
 
-struct Peers<'a> {
-    environment: &'a Environment,
-    bare: Option<Started>,
-    bulkhead: Option<Started>,
-}
-
-pub async fn measure(settings: &Settings, environment: &Environment) -> Fallible<Measured> {
-    let wants = |target: Target| settings.targets.contains(&target);
-    let mut peers = Peers {
-        environment,
-        bare: None,
-        bulkhead: None,
-    };
-    if wants(Target::Bare) {
-        let launch = bare::prepare(settings, environment)?;
-        peers.bare = Some(start(settings, environment, &launch).await?);
-    }
-    if wants(Target::Bulkhead) || wants(Target::Unlimited) {
-        let launch = sidecar::prepare(settings, environment)?;
-        peers.bulkhead = Some(start(settings, environment, &launch).await?);
-    }
-    let mut turns = Turns::new();
-    for store in &settings.stores {
-        for count in &settings.callers {
-            eprintln!("gate: {store}, {count} connections");
-            peers
-                .take_turns(settings, *store, *count, &mut turns)
-                .await?;
+    /// Whether a target can be asked this.
+    pub fn serves(&self, target: Target, store: Store, count: usize) -> bool {
+        match target {
+            Target::Direct => count <= DIRECT_MAX,
+            Target::Pgbouncer => store == Store::Postgres && self.pgbouncer.is_some(),
+            Target::Webdis => store == Store::Redis && self.webdis.is_some(),
+            Target::Bare
+            | Target::Bulkhead
+            | Target::Unlimited
+            | Target::Tls
+            | Target::LargePolicy => self.process(target).is_some(),
         }
     }
-    let Peers { bare, bulkhead, .. } = peers;
-    let footprint = async |started: Option<Started>| match started {
-        Some(started) => started.finish().await.map(Some),
-        None => Ok(None),
-    };
-    Ok(Measured {
-        turns,
-        bare: footprint(bare).await?,
-        bulkhead: footprint(bulkhead).await?,
-    })
-}
 
-impl Peers<'_> {
     /// All rounds of one store with one number of callers. Connections stay open from round to round.
-    async fn take_turns(
+    pub async fn take_turns(
         &self,
-        settings: &Settings,
-        store: Store,
-        count: usize,
+        targets: &[Target],
+        (store, count): (Store, usize),
+        pace: Pace,
         turns: &mut Turns,
     ) -> Fallible {
-        let mut waiting = Vec::with_capacity(settings.targets.len());
-        for target in &settings.targets {
-            let callers = self.callers(*target, store, count).await?;
-            let (callers, _) = load::drive(callers, settings.warm_up)
+        eprintln!("gate: {store}, {count} connections");
+        let asked = targets.iter().copied();
+        let mut waiting = Vec::with_capacity(targets.len());
+        for target in asked.filter(|target| self.serves(*target, store, count)) {
+            let callers = self.callers(target, store, count).await?;
+            let (callers, _) = load::drive(callers, pace.warm_up)
                 .await
                 .map_err(|fault| format!("{}, {store}: {fault}", target.name()))?;
-            waiting.push((*target, callers));
+            waiting.push((target, callers));
         }
-        for _ in 0..settings.rounds {
+        for _ in 0..pace.rounds {
             let mut next = Vec::with_capacity(waiting.len());
             for (target, callers) in waiting {
-                let (callers, turn) = self.turn(target, callers, settings.round).await?;
+                let (callers, turn) = self.turn(target, callers, pace.round).await?;
                 turns.entry((store, count, target)).or_default().push(turn);
                 next.push((target, callers));
             }
@@ -157,7 +171,7 @@ impl Peers<'_> {
         Ok(())
     }
 
-    async fn turn(
+    pub async fn turn(
         &self,
         target: Target,
         callers: Vec<Caller>,
@@ -171,58 +185,51 @@ impl Peers<'_> {
         Ok((callers, Turn { round, cpu_us }))
     }
 
-    async fn callers(&self, target: Target, store: Store, count: usize) -> Fallible<Vec<Caller>> {
+    pub async fn callers(
+        &self,
+        target: Target,
+        store: Store,
+        count: usize,
+    ) -> Fallible<Vec<Caller>> {
         let ready = &self.environment.ready;
+        // The bare handler asks for no key, and is sent one all the same: both read equal requests.
         let key = match target {
-            Target::Direct => return callers::direct(ready, store, count).await,
-            // The bare handler asks for no key, and is sent one all the same: both read equal requests.
-            Target::Bare | Target::Bulkhead => &ready.keys.app,
             Target::Unlimited => &ready.keys.admin,
+            Target::Direct
+            | Target::Bare
+            | Target::Pgbouncer
+            | Target::Webdis
+            | Target::Bulkhead
+            | Target::Tls
+            | Target::LargePolicy => &ready.keys.app,
         };
-        let process = self.process(target).ok_or("it was not started")?;
-        callers::http(process.address, exchanges(store, key), count).await
+        if target == Target::Direct {
+            return callers::direct(ready, store, count).await;
+        }
+        let address = self.process(target).ok_or("it was not started")?.address;
+        let asks = match target {
+            Target::Pgbouncer => return callers::pgbouncer(address, count).await,
+            Target::Webdis => webdis_exchanges(),
+            Target::Direct
+            | Target::Bare
+            | Target::Bulkhead
+            | Target::Unlimited
+            | Target::Tls
+            | Target::LargePolicy => exchanges(store, key),
+        };
+        let tls = self.tls.as_ref().filter(|_| target == Target::Tls);
+        callers::http(address, asks, count, tls.map(|(_, connector)| connector)).await
     }
 
     fn process(&self, target: Target) -> Option<&Process> {
-        let started = match target {
+        match target {
             Target::Direct => None,
             Target::Bare => self.bare.as_ref(),
+            Target::Pgbouncer => self.pgbouncer.as_ref(),
+            Target::Webdis => self.webdis.as_ref().map(|webdis| &webdis.process),
             Target::Bulkhead | Target::Unlimited => self.bulkhead.as_ref(),
-        };
-        started.map(|started| &started.process)
-    }
-}
-
-/// Starts a server several times; the last one stays.
-async fn start(
-    settings: &Settings,
-    environment: &Environment,
-    launch: &Launch,
-) -> Fallible<Started> {
-    let mode = launch
-        .arguments
-        .first()
-        .map(OsString::as_os_str)
-        .unwrap_or_default();
-    eprintln!(
-        "gate: starting `{}` {} times",
-        mode.display(),
-        settings.starts
-    );
-    let first = exchange(Store::Postgres, &environment.ready.keys.app);
-    let mut start_ms = Vec::with_capacity(settings.starts);
-    loop {
-        let (process, took) = launch.start(&first).await?;
-        start_ms.push(took.as_secs_f64() * 1e3);
-        if start_ms.len() < settings.starts {
-            process.stop().await?;
-            continue;
+            Target::Tls => self.tls.as_ref().map(|(process, _)| process),
+            Target::LargePolicy => self.large_policy.as_ref(),
         }
-        tokio::time::sleep(settings.idle).await;
-        return Ok(Started {
-            idle: process.resident()?,
-            start_ms: Spread::of(start_ms),
-            process,
-        });
     }
 }

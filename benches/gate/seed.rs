@@ -4,7 +4,7 @@ use bson::{Document, doc};
 use bulkhead::operation::Store;
 use mysql_async::prelude::Queryable;
 
-use crate::environment::Ready;
+use crate::environment::{Environment, Ready};
 use crate::questions::{MONGODB_COLLECTION, ROWS, email, key, mysql_id, redis_key, text};
 use crate::{Fallible, connect};
 
@@ -83,4 +83,34 @@ async fn redis(ready: &Ready) -> Fallible<String> {
         .find_map(|line| line.strip_prefix("redis_version:"))
         .map(|version| version.trim().to_owned())
         .ok_or_else(|| "Redis does not say its version".into())
+}
+
+/// What is streamed: ten columns of the usual types.
+pub const STREAM_SQL: &str =
+    "SELECT id, code, amount, name, email, active, at, ratio, note, parent FROM bench_rows";
+
+/// Makes the rows that are streamed, and lets the sidecar's account read them.
+pub async fn rows(environment: &Environment, count: u64) -> Fallible {
+    let text = std::fs::read_to_string(&environment.ready.config)?;
+    let config: toml::Table = text.parse()?;
+    let store = config
+        .get("stores")
+        .and_then(|stores| stores.get("postgres"));
+    let account = store
+        .and_then(|store| store.get("user"))
+        .and_then(toml::Value::as_str);
+    let account = account.ok_or("the configuration names no account for PostgreSQL")?;
+    let client = connect::postgres(&environment.ready).await?;
+    let sql = format!(
+        "DROP TABLE IF EXISTS bench_rows;
+         CREATE UNLOGGED TABLE bench_rows AS SELECT
+             g AS id, (g % 1000)::int AS code, (g * 1.25)::numeric(14, 2) AS amount, 'customer ' || g AS name,
+             'customer' || g || '@example.com' AS email, g % 2 = 0 AS active,
+             timestamptz '2026-01-01' + g * interval '1 second' AS at, g / 7.0::float8 AS ratio,
+             'a note of the length that notes have, number ' || g AS note, NULLIF(g % 10, 0) AS parent
+         FROM generate_series(1::bigint, {count}) AS g;
+         ANALYZE bench_rows;
+         GRANT SELECT ON bench_rows TO \"{account}\""
+    );
+    Ok(client.batch_execute(&sql).await?)
 }

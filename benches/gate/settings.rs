@@ -6,11 +6,10 @@ use std::time::Duration;
 use bulkhead::operation::Store;
 
 use crate::Fallible;
-use crate::rounds::Target;
+use crate::rounds::{Pace, Target};
 
-/// A round long enough for thousands of requests, and rounds enough for a median: the whole run stays under
-/// five minutes.
-const ROUNDS: usize = 7;
+/// A round long enough for thousands of requests, and rounds enough for a median: the whole run stays under ten minutes.
+const ROUNDS: usize = 5;
 const ROUND_MS: u64 = 500;
 const WARM_UP_MS: u64 = 300;
 const STARTS: usize = 5;
@@ -18,7 +17,16 @@ const STARTS: usize = 5;
 const IDLE_MS: u64 = 2_000;
 /// On two cores that the load and the server share, one thread serves faster than two.
 const BARE_THREADS: usize = 1;
-const CALLERS: [usize; 3] = [1, 8, 32];
+const CALLERS: [usize; 4] = [1, 8, 32, 256];
+/// Rounds of each number of connections from one to a thousand.
+const SWEEP_ROUNDS: usize = 3;
+const SWEEP_MS: u64 = 300;
+/// How long requests are due at a constant rate.
+const OPEN_MS: u64 = 3_000;
+const STREAM_ROWS: u64 = 1_000_000;
+const STREAMS: usize = 3;
+/// Statements that fill the cache of what statements touch.
+const STATEMENTS: usize = 45_000;
 /// How long one statement is classified over and over.
 const CLASSIFY_MS: u64 = 200;
 
@@ -29,6 +37,8 @@ pub struct Settings {
     pub ready_file: Option<PathBuf>,
     /// `BENCH_QUICK`: too short to measure anything; shows that everything works.
     pub is_quick: bool,
+    /// `BENCH_ROUNDS_ALONE`: the first table, and nothing else.
+    pub rounds_alone: bool,
     /// `BENCH_TARGETS` and `BENCH_STORES`: names with commas between; all of them where unset.
     pub targets: Vec<Target>,
     pub stores: Vec<Store>,
@@ -36,11 +46,14 @@ pub struct Settings {
     pub bare_threads: usize,
     /// `BENCH_BULKHEAD_THREADS`: of the sidecar's; where unset, what the sidecar does by default.
     pub bulkhead_threads: Option<usize>,
-    /// Connections at once, one pass for each.
+    /// `BENCH_CONNECTIONS`: at once, one pass for each.
     pub callers: Vec<usize>,
-    pub rounds: usize,
-    pub round: Duration,
-    pub warm_up: Duration,
+    pub pace: Pace,
+    pub sweep: Pace,
+    pub open: Duration,
+    pub stream_rows: u64,
+    pub streams: usize,
+    pub statements: usize,
     pub starts: usize,
     pub idle: Duration,
     pub classify: Duration,
@@ -56,14 +69,40 @@ impl Settings {
             binary: path("BENCH_BULKHEAD").unwrap_or_else(|| env!("CARGO_BIN_EXE_bulkhead").into()),
             ready_file: path("BENCH_READY_FILE"),
             is_quick,
+            rounds_alone: std::env::var_os("BENCH_ROUNDS_ALONE").is_some(),
             targets: chosen("BENCH_TARGETS", &Target::ALL, Target::name)?,
             stores: chosen("BENCH_STORES", &Store::ALL, Store::as_str)?,
             bare_threads: number("BENCH_BARE_THREADS")?.unwrap_or(BARE_THREADS),
             bulkhead_threads: number("BENCH_BULKHEAD_THREADS")?,
-            callers: CALLERS.to_vec(),
-            rounds: count(ROUNDS),
-            round: duration(ROUND_MS),
-            warm_up: duration(WARM_UP_MS),
+            callers: match std::env::var("BENCH_CONNECTIONS") {
+                Ok(counts) => counts
+                    .split(',')
+                    .map(|count| Ok(count.trim().parse()?))
+                    .collect::<Fallible<_>>()?,
+                Err(_) => CALLERS.to_vec(),
+            },
+            pace: Pace {
+                rounds: count(ROUNDS),
+                round: duration(ROUND_MS),
+                warm_up: duration(WARM_UP_MS),
+            },
+            sweep: Pace {
+                rounds: count(SWEEP_ROUNDS),
+                round: duration(SWEEP_MS),
+                warm_up: duration(SWEEP_MS) / 3,
+            },
+            open: duration(OPEN_MS),
+            stream_rows: if is_quick {
+                STREAM_ROWS / 100
+            } else {
+                STREAM_ROWS
+            },
+            streams: count(STREAMS),
+            statements: if is_quick {
+                STATEMENTS / 100
+            } else {
+                STATEMENTS
+            },
             starts: count(STARTS),
             idle: duration(IDLE_MS),
             classify: duration(CLASSIFY_MS),

@@ -47,6 +47,7 @@ where
         let spoken = Arc::new(Spoken::default());
         let dropped = Arc::clone(&spoken).may_be_dropped(self.phases.clone());
         tokio::select! {
+            biased;
             () = self.converse(spoken) => {}
             () = dropped => {}
         }
@@ -73,7 +74,8 @@ where
                 noting.note(version, &phases);
                 let noted = Arc::clone(&noting);
                 let asked = asks.begin();
-                let reply = handler(Arc::clone(&peer), request);
+                // hyper and the block below would each have room for it, and copy it.
+                let reply = Box::pin(handler(Arc::clone(&peer), request));
                 async move {
                     let mut reply = reply.await;
                     noted.note_answer();

@@ -12,6 +12,7 @@ use super::admin;
 use super::body::{self, Bounds, RowsWanted, invalid};
 use super::coding::{Coding, quality};
 use super::doubt;
+use super::request_id;
 use super::respond::{self, Reply};
 use super::routes::{self, Route};
 use super::stream::{self, Streaming};
@@ -114,8 +115,8 @@ impl Door {
             Route::MongodbCommand => self.mongodb(&head, request, quota).await,
             Route::RedisCommand => self.redis_command(&head, request, quota).await,
             Route::RedisPipeline => self.redis_pipeline(&head, request, quota).await,
-            Route::Explain => self.explain(&head, request).await,
-            Route::Whoami => self.whoami(&head, quota).await,
+            Route::Explain => Box::pin(self.explain(&head, request)).await,
+            Route::Whoami => Box::pin(self.whoami(&head, quota)).await,
             Route::Health => Ok(admin::health(&self.gate)),
             Route::Livez => Ok(admin::livez()),
             Route::Readyz => Ok(admin::readyz(&self.gate)),
@@ -427,7 +428,7 @@ impl Head {
                 (1..=REQUEST_ID_BYTES_MAX).contains(&id.len())
                     && id.bytes().all(|byte| byte.is_ascii_graphic())
             })
-            .map_or_else(|| uuid::Uuid::now_v7().to_string(), str::to_owned);
+            .map_or_else(|| request_id::new(), str::to_owned);
         Self {
             request_id,
             peer,
@@ -490,7 +491,7 @@ mod tests {
     }
 
     /// A request's future is copied a few times on its way, so what is large and rare in it must be boxed.
-    const FUTURE_BYTES_MAX: usize = 16 * 1024;
+    const FUTURE_BYTES_MAX: usize = 4 * 1024;
 
     fn size_of_future<A, B, C, F: Future>(_: impl Fn(A, B, C) -> F) -> usize {
         size_of::<F>()

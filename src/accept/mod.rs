@@ -12,6 +12,7 @@ pub mod listener;
 mod patience;
 pub mod phase;
 mod reply_body;
+mod request_id;
 mod respond;
 mod routes;
 mod stream;

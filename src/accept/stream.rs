@@ -221,6 +221,10 @@ impl RowSink for StreamSink {
         Some(Box::pin(async move { chunks.closed().await }))
     }
 
+    fn is_streaming(&self) -> bool {
+        true
+    }
+
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SinkError>> {
         let lines = self.lines()?;
         if lines.rows.len() < CHUNK_BYTES {

@@ -227,7 +227,8 @@ impl Watched {
                 None => self.ask(&mut asking).await,
             }
         };
-        let cause = match tokio::time::timeout(WAIT_MAX, waiting).await {
+        // Boxed: it is rare, and large, and every request has room for what is not.
+        let cause = match Box::pin(tokio::time::timeout(WAIT_MAX, waiting)).await {
             Ok(Ok(known)) => return Ok(known),
             Ok(Err(cause)) => cause,
             Err(_) => Unavailable("it takes too long".into()),

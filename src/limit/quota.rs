@@ -141,13 +141,16 @@ impl Standing {
     }
 }
 
+/// About what one limit takes in a header.
+const HEADER_BYTES: usize = 48;
+
 /// Behind a limit's name where what is in flight is told.
 const CONCURRENT: &str = ":concurrent";
 
 impl Quota {
     /// The field `RateLimit-Policy`; empty where there is nothing to tell.
     pub fn policy_header(&self) -> String {
-        let mut out = String::new();
+        let mut out = String::with_capacity(HEADER_BYTES * self.0.len());
         for standing in &self.0 {
             separate(&mut out);
             standing.write_policy(&mut out);
@@ -157,7 +160,7 @@ impl Quota {
 
     /// The field `RateLimit`; empty where there is nothing to tell.
     pub fn header(&self) -> String {
-        let mut out = String::new();
+        let mut out = String::with_capacity(HEADER_BYTES * self.0.len());
         for standing in &self.0 {
             standing.write_left(&mut out);
         }
@@ -178,7 +181,12 @@ fn separate(out: &mut String) {
 
 /// A string of RFC 9651: printable ASCII, with `"` and `\` escaped. Anything else becomes `?`.
 fn sf_string(out: &mut String, text: &str, suffix: &str) {
+    let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
     out.push('"');
+    if text.bytes().all(is_plain) {
+        out.extend([text, suffix, "\""]);
+        return;
+    }
     for character in text.chars().chain(suffix.chars()) {
         match character {
             '"' | '\\' => out.extend(['\\', character]),

@@ -2,7 +2,9 @@
 
 pub mod audit;
 pub mod health;
+mod line;
 pub mod metrics;
+pub mod output;
 pub mod requests;
 pub mod seal;
 pub mod spool;
@@ -28,6 +30,9 @@ pub const OBJECTS_MAX: usize = 32;
 
 /// Bytes of one object's name there. A Redis key may be hundreds of megabytes long.
 pub const OBJECT_BYTES_MAX: usize = 256;
+
+/// About as long as a request's line is.
+const LINE_BYTES: usize = 512;
 
 /// Bytes of a cause in the log.
 const CAUSE_BYTES_MAX: usize = 1024;
@@ -262,12 +267,27 @@ fn told(shadow: &Shadow) -> String {
 
 /// One structured line a request, without values.
 pub fn request_log(record: &Record<'_>, problem: Option<&Problem>) {
-    if !tracing::enabled!(tracing::Level::INFO) {
+    if !tracing::enabled!(target: output::REQUESTS, tracing::Level::INFO) {
         return;
     }
+    if output::is_json() {
+        let mut written = Vec::with_capacity(LINE_BYTES);
+        line::write(&mut written, record, problem, Timestamp::now());
+        output::request(&written);
+    } else {
+        event(record, problem);
+    }
+    // What was refused or failed is on record before its caller knows.
+    if problem.is_some() {
+        output::flush();
+    }
+}
+
+/// The same by way of the subscriber, in whatever form it writes.
+fn event(record: &Record<'_>, problem: Option<&Problem>) {
     let caller = record.caller.as_deref();
-    let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
     tracing::info!(
+        target: output::REQUESTS,
         request_id = record.request_id,
         traceparent = record.traceparent,
         action = record.action,
@@ -283,4 +303,8 @@ pub fn request_log(record: &Record<'_>, problem: Option<&Problem>) {
         store_us = record.execution.map(micros),
         "request"
     );
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

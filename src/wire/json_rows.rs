@@ -7,6 +7,9 @@ use super::json;
 use crate::memory::{Exhausted, Part};
 use crate::reply::{Column, RowSink, SinkError, Summary, Value};
 
+/// So many names are compared with each other; of more, a set is made.
+const FEW_COLUMNS: usize = 16;
+
 /// Whether a row is an object (by column name) or an array (by position).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum RowForm {
@@ -167,17 +170,32 @@ pub(super) const fn too_many(rows_max: u64, rows_allowed: u64) -> SinkError {
     }
 }
 
+/// A column whose name another before it has.
+fn second_of_a_name(columns: &[Column]) -> Option<&Column> {
+    if columns.len() <= FEW_COLUMNS {
+        let has_before = |(at, column): &(usize, &Column)| {
+            let before = columns.iter().take(*at);
+            before.into_iter().any(|other| other.name == column.name)
+        };
+        let found = columns.iter().enumerate().find(has_before);
+        return found.map(|(_, column)| column);
+    }
+    let mut names = HashSet::with_capacity(columns.len());
+    columns.iter().find(|column| !names.insert(&column.name))
+}
+
 impl RowSink for JsonRows {
     fn limit_rows(&mut self, rows_max: u64) {
         self.rows_allowed = self.rows_allowed.min(rows_max);
     }
 
     fn columns(&mut self, shown: &[Column]) -> Result<(), SinkError> {
-        let mut names = HashSet::with_capacity(shown.len());
+        if self.form.rows == RowForm::Objects
+            && let Some(column) = second_of_a_name(shown)
+        {
+            return Err(SinkError::DuplicateColumn(column.name.clone()));
+        }
         for column in shown {
-            if !names.insert(&column.name) && self.form.rows == RowForm::Objects {
-                return Err(SinkError::DuplicateColumn(column.name.clone()));
-            }
             let mut key = Vec::with_capacity(column.name.len() + 3);
             json::string(&mut key, &column.name);
             key.push(b':');
@@ -326,6 +344,16 @@ mod tests {
             String::from_utf8(arrays.finish(&summary)).unwrap(),
             r#"{"columns":[{"name":"a","type":"t"},{"name":"a","type":"t"}],"rows":[[1,2]],"rows_affected":1,"last_insert_id":"7"}"#
         );
+    }
+
+    #[test]
+    fn a_second_of_a_name_is_found_among_few_and_many() {
+        for count in [2, FEW_COLUMNS, FEW_COLUMNS + 1, 100] {
+            let mut columns: Vec<Column> = (0..count).map(|n| column(&n.to_string())).collect();
+            assert_eq!(second_of_a_name(&columns), None);
+            columns[count - 1].name = "0".to_owned();
+            assert_eq!(second_of_a_name(&columns), columns.last());
+        }
     }
 
     #[test]

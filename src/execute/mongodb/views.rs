@@ -53,6 +53,9 @@ impl MongoStore {
         &self,
         classification: &Classification,
     ) -> Result<Option<Classification>, ViewsError> {
+        if !self.names_a_view(classification).await? {
+            return Ok(None);
+        }
         let mut whole = classification.clone();
         let mut seen: HashSet<Object> = HashSet::new();
         let mut next = 0;
@@ -77,6 +80,21 @@ impl MongoStore {
         Ok(grown.then(|| whole.finish()))
     }
 
+    /// Whether something stands behind a name: most commands name collections alone, and nothing is copied for them.
+    async fn names_a_view(&self, classification: &Classification) -> Result<bool, ViewsError> {
+        for touch in &classification.touches {
+            if let Object::Named {
+                namespace: Some(database),
+                name,
+            } = &touch.object
+                && !self.views(database).await?.behind(name)?.is_empty()
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// One request lists them; the others wait for it.
     async fn views(&self, database: &str) -> Result<Arc<Views>, Error> {
         let mut known = self.0.views.lock().await;
@@ -92,7 +110,7 @@ impl MongoStore {
             known.clear();
         }
         let limit = Duration::from_millis(CONTROL_MS_MAX);
-        let views = timeout(limit, self.list_views(database))
+        let views = Box::pin(timeout(limit, self.list_views(database)))
             .await
             .map_err(|_| unavailable(format!("no list of views in {CONTROL_MS_MAX} ms")))??;
         let views = Arc::new(views);

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub(crate) use self::circuit::Circuit;
-pub(in crate::execute) use self::turns::{Exhausted, Slot, Turns};
+pub(in crate::execute) use self::turns::{Exhausted, Lines, Slot, Turns};
 use super::Error;
 use super::settings::PoolSettings;
 use crate::operation::Store;
@@ -66,6 +66,16 @@ pub struct PoolState {
     pub waits_total: u64,
     /// How long they waited altogether, in microseconds.
     pub waited_us_total: u64,
+}
+
+impl PoolState {
+    /// Adds those who wait in other lines for the same connections.
+    pub(in crate::execute) fn add(&mut self, lines: Lines) {
+        let waiting = u32::try_from(lines.waiting).unwrap_or(u32::MAX);
+        self.waiting = self.waiting.saturating_add(waiting);
+        self.waits_total = self.waits_total.saturating_add(lines.waits_total);
+        self.waited_us_total = self.waited_us_total.saturating_add(lines.waited_us_total);
+    }
 }
 
 pub struct Pool<C: Connector> {
@@ -133,6 +143,16 @@ impl<C: Connector> Pool<C> {
         let slot = self.slots.try_take().ok_or_else(exhausted)?;
         let link = self.take_or_connect(self.idle.get()).await?;
         Ok(Lease { link, _slot: slot })
+    }
+
+    /// Whether a connection could be taken without waiting for other requests.
+    pub fn has_free_slot(&self) -> bool {
+        self.slots.lines().free > 0
+    }
+
+    /// Whether one stands idle.
+    pub fn has_idle(&self) -> bool {
+        self.idle.state().idle_connections > 0
     }
 
     pub fn state(&self) -> PoolState {

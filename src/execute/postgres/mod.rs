@@ -1,13 +1,14 @@
 //! Runs a classified statement on PostgreSQL.
 //!
-//! A read is one statement, in one round trip when it was seen before. A change is a transaction that also
-//! holds its row in `audit_logs` (see `change.rs`). Either way what runs is a single prepared statement: the
+//! A read is one statement, in one round trip when it was seen before; quick ones share connections (see
+//! `lanes.rs`). A change is a transaction that also holds its row in `audit_logs` (see `change.rs`). Either way what runs is a single prepared statement: the
 //! extended protocol takes no second one after a semicolon.
 
 mod change;
 mod decode;
 mod encode;
 mod fault;
+mod lanes;
 mod session;
 mod statements;
 mod transaction;
@@ -22,6 +23,7 @@ use tokio_postgres::types::{FromSql, Type};
 use tokio_postgres::{Client, RowStream};
 
 use self::fault::Fault;
+use self::lanes::{Lanes, Pace, Read, Shared};
 pub(crate) use self::session::takes_writes;
 use self::session::{Opener, Session};
 use self::statements::{PrepareError, Prepared};
@@ -44,6 +46,7 @@ pub struct PostgresStore {
     opener: Arc<Opener>,
     audit_insert: Arc<str>,
     pool: Pool<Arc<Opener>>,
+    lanes: Lanes,
     transactions: Desk<OpenTransaction>,
     statement_timeout_ms: u64,
 }
@@ -58,6 +61,7 @@ impl PostgresStore {
             opener,
             audit_insert: change::audit_insert(schema),
             pool,
+            lanes: Lanes::new(&settings.pool),
             transactions: Desk::new(Store::Postgres, &settings.transactions),
             statement_timeout_ms: settings.statement_timeout_ms,
         })
@@ -107,12 +111,57 @@ impl PostgresStore {
         }
     }
 
+    /// Who waits for a seat waits for a connection.
     pub fn pool_state(&self) -> PoolState {
-        self.pool.state()
+        let mut state = self.pool.state();
+        state.add(self.lanes.lines());
+        state
     }
 
     /// Below the ticket: what `execute` does once it knows the statement.
     async fn run(&self, asked: Asked<'_>, sink: &mut dyn RowSink) -> Result<Summary, Error> {
+        let timeout_ms = asked
+            .request
+            .timeout_ms
+            .unwrap_or(u64::MAX)
+            .min(self.statement_timeout_ms);
+        let began = Instant::now();
+        let deadline = began + Duration::from_millis(timeout_ms);
+        let pace = self.pace(&asked, &*sink);
+        if pace.as_ref().is_some_and(|pace| pace.is_quick()) {
+            let read = Read {
+                sql: asked.sql,
+                request: asked.request,
+                caller: asked.caller,
+                deadline,
+            };
+            match self.lanes.read(&self.pool, &read, sink).await? {
+                Shared::Done(result) => {
+                    note(pace, began, &result);
+                    return result.map_err(|failure| failure.into_error(timeout_ms));
+                }
+                Shared::Apart => {}
+            }
+        }
+        self.apart(asked, timeout_ms, deadline, pace, sink).await
+    }
+
+    /// The pace of a read that may share a connection: its rows are kept, so that it never holds others up by a reader
+    /// of its own who is slow.
+    fn pace(&self, asked: &Asked<'_>, sink: &dyn RowSink) -> Option<Arc<Pace>> {
+        let may_share = asked.effect == Effect::Read && !sink.is_streaming();
+        may_share.then(|| self.lanes.pace(asked.sql, asked.request))?
+    }
+
+    /// Runs the statement on a connection that nobody else has meanwhile.
+    async fn apart(
+        &self,
+        asked: Asked<'_>,
+        timeout_ms: u64,
+        deadline: Instant,
+        pace: Option<Arc<Pace>>,
+        sink: &mut dyn RowSink,
+    ) -> Result<Summary, Error> {
         let Asked {
             sql,
             effect,
@@ -120,11 +169,6 @@ impl PostgresStore {
             audit,
             caller,
         } = asked;
-        let timeout_ms = request
-            .timeout_ms
-            .unwrap_or(u64::MAX)
-            .min(self.statement_timeout_ms);
-        let deadline = Instant::now() + Duration::from_millis(timeout_ms);
         let timed_out = || Error::Timeout {
             store: Store::Postgres,
             timeout_ms,
@@ -135,9 +179,10 @@ impl PostgresStore {
         // From here on, whatever drops this future closes the connection and cancels its statement.
         session.set_busy();
         session.carries(request.sent_bytes(sql));
+        let began = Instant::now();
         let result = match (effect, audit) {
             (Effect::Read, _) => {
-                let reading = read(&mut session, sql, request, sink);
+                let reading = read(&session, sql, request, sink);
                 match tokio::time::timeout_at(deadline, reading).await {
                     Ok(result) => result,
                     Err(_) => Err(Failure::TimedOut),
@@ -157,6 +202,7 @@ impl PostgresStore {
                 change.run(&mut session, sink).await
             }
         };
+        note(pace, began, &result);
         let is_in_step = match &result {
             Ok(_) => true,
             Err(failure) => failure.is_in_step(),
@@ -186,6 +232,14 @@ impl PostgresStore {
                 )
             }
         }
+    }
+}
+
+/// How long a read took decides whether it may share the next time. One that failed has shown nothing good.
+fn note(pace: Option<Arc<Pace>>, began: Instant, result: &Result<Summary, Failure>) {
+    if let Some(pace) = pace {
+        let rows = result.as_ref().map_or(u64::MAX, |done| done.rows_affected);
+        pace.note(began.elapsed(), rows);
     }
 }
 
@@ -228,7 +282,7 @@ impl Effect {
 
 /// One statement on its own, tried once more where it had been prepared under another shape of its tables.
 async fn read(
-    session: &mut Session,
+    session: &Session,
     sql: &Arc<str>,
     request: &SqlRequest,
     sink: &mut dyn RowSink,
@@ -300,7 +354,7 @@ impl Failure {
 }
 
 /// The statement, prepared on this connection, and whether it was so before.
-async fn prepared(session: &mut Session, sql: &Arc<str>) -> Result<(Arc<Prepared>, bool), Failure> {
+async fn prepared(session: &Session, sql: &Arc<str>) -> Result<(Arc<Prepared>, bool), Failure> {
     if let Some(prepared) = session.statements.get(sql) {
         return Ok((prepared, true));
     }

@@ -1,12 +1,13 @@
 //! Statements prepared on one connection.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use quick_cache::unsync::Cache;
 use tokio_postgres::{Client, Statement};
 
 use super::decode::Codec;
 use crate::execute::Error;
+use crate::lock::Unpoisoned as _;
 use crate::reply::Column;
 
 /// Statements kept prepared on each connection; the server keeps a plan for each.
@@ -22,25 +23,30 @@ pub(super) struct Prepared {
 }
 
 /// Keyed by text. An evicted statement is closed on the server when its last user drops it.
-pub(super) struct Statements(Cache<Arc<str>, Arc<Prepared>>);
+pub(super) struct Statements(Mutex<Cache<Arc<str>, Arc<Prepared>>>);
 
 impl Statements {
     pub(super) fn new() -> Self {
-        Self(Cache::new(STATEMENTS_MAX))
+        Self(Mutex::new(Cache::new(STATEMENTS_MAX)))
     }
 
     pub(super) fn get(&self, sql: &str) -> Option<Arc<Prepared>> {
-        self.0.get(sql).cloned()
+        self.lock().get(sql).cloned()
     }
 
-    pub(super) fn keep(&mut self, sql: &Arc<str>, prepared: &Arc<Prepared>) {
+    pub(super) fn keep(&self, sql: &Arc<str>, prepared: &Arc<Prepared>) {
         if sql.len() <= STATEMENT_KEPT_BYTES_MAX {
-            self.0.insert(Arc::clone(sql), Arc::clone(prepared));
+            self.lock().insert(Arc::clone(sql), Arc::clone(prepared));
         }
     }
 
-    pub(super) fn forget(&mut self, sql: &str) {
-        self.0.remove(sql);
+    pub(super) fn forget(&self, sql: &str) {
+        self.lock().remove(sql);
+    }
+
+    /// Held for one look-up; readers of one connection come from any thread.
+    fn lock(&self) -> MutexGuard<'_, Cache<Arc<str>, Arc<Prepared>>> {
+        self.0.lock().unpoisoned()
     }
 }
 

@@ -19,7 +19,7 @@ use super::link::{
     Away, PROBE_MS_MAX, PROBE_PAUSE_MS, RECONNECT_PAUSE_MS_MAX, RECONNECT_PAUSE_MS_MIN,
     RECONNECT_WAIT_MS_MAX, SUSPECT_MS_MIN, WRITE_QUEUE_MAX,
 };
-use super::replies::{Replies, Reply};
+use super::replies::{Replies, Reply, plain};
 use crate::memory::{Memory, Part};
 
 /// Bytes of the replies to one request.
@@ -385,9 +385,9 @@ async fn read(
             Some(Reply::Push) => continue,
             Some(Reply::Dropped) => Got::TooLarge,
             // What the driver's parser does not take (it is nested too deep) is not shown.
-            Some(Reply::Whole(bytes)) => {
-                redis::parse_redis_value(&bytes).map_or(Got::TooLarge, Got::Value)
-            }
+            Some(Reply::Whole(bytes)) => plain(&bytes)
+                .or_else(|| redis::parse_redis_value(&bytes).ok())
+                .map_or(Got::TooLarge, Got::Value),
         };
         let Some(mut known) = current.take() else {
             return Err(io::Error::other("a reply that nobody asked for"));

@@ -7,6 +7,7 @@
 //! streamed types.
 
 use bytes::{Buf as _, Bytes, BytesMut};
+use redis::Value;
 
 /// Longest line: a status, a number, an error's text.
 const LINE_BYTES_MAX: usize = 64 * 1024;
@@ -139,6 +140,30 @@ impl Replies {
     }
 }
 
+/// The value of a whole reply, where it is of the usual kinds (a string, a number, nothing): the driver's parser, which
+/// knows all of them, clears a buffer of kilobytes for each.
+pub fn plain(reply: &[u8]) -> Option<Value> {
+    let end = reply.iter().position(|byte| *byte == b'\r')?;
+    let (kind, line) = reply.get(..end)?.split_first()?;
+    let rest = reply.get(end..)?.strip_prefix(b"\r\n")?;
+    if *kind != b'$' && !rest.is_empty() {
+        return None;
+    }
+    match kind {
+        b'$' => match length(line).ok()? {
+            None => rest.is_empty().then_some(Value::Nil),
+            Some(length) => {
+                let bytes = rest.strip_suffix(b"\r\n")?;
+                (bytes.len() as u64 == length).then(|| Value::BulkString(bytes.to_vec()))
+            }
+        },
+        b':' => std::str::from_utf8(line).ok()?.parse().ok().map(Value::Int),
+        b'_' => line.is_empty().then_some(Value::Nil),
+        b'+' if line == b"OK" => Some(Value::Okay),
+        _ => None,
+    }
+}
+
 /// A length; `None` for the null of older versions.
 fn length(line: &[u8]) -> Result<Option<u64>, Malformed> {
     if line == b"-1" {
@@ -224,6 +249,40 @@ mod tests {
     }
 
     #[test]
+    fn plain_values_are_the_drivers() {
+        let known: [&[u8]; 10] = [
+            b"$0\r\n\r\n",
+            b"$5\r\n\r\n$1\r\r\n",
+            b"$2\r\n\xff\n\r\n",
+            b"$-1\r\n",
+            b"_\r\n",
+            b":-7\r\n",
+            b":9223372036854775807\r\n",
+            b"+OK\r\n",
+            b":0\r\n",
+            b"$1\r\n1\r\n",
+        ];
+        for reply in known {
+            let driver = redis::parse_redis_value(reply).unwrap();
+            assert_eq!(plain(reply), Some(driver), "{reply:?}");
+        }
+        let left: [&[u8]; 9] = [
+            b"+other\r\n",
+            b"-ERR no\r\n",
+            b"*0\r\n",
+            b"$3\r\nab\r\n",
+            b"$1\r\nab\r\n",
+            b":x\r\n",
+            b":1\r\n:2\r\n",
+            b"$-1\r\n\r\n",
+            b"",
+        ];
+        for reply in left {
+            assert_eq!(plain(reply), None, "{reply:?}");
+        }
+    }
+
+    #[test]
     fn what_is_no_reply_ends_the_connection() {
         for stream in [
             &b"hello\r\n"[..],
@@ -242,6 +301,14 @@ mod tests {
     }
 
     proptest::proptest! {
+        #[test]
+        fn a_plain_value_is_the_drivers(kind in "[$:_+*#,-]", rest: Vec<u8>) {
+            let reply = [kind.as_bytes(), &rest, b"\r\n"].concat();
+            if let Some(value) = plain(&reply) {
+                proptest::prop_assert_eq!(redis::parse_redis_value(&reply).ok(), Some(value));
+            }
+        }
+
         #[test]
         fn nothing_panics(bytes: Vec<u8>) {
             let mut replies = Replies::default();

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::SpoolError;
 use super::folder::Lock;
 use super::reader::{self, Extent, Found};
 use super::writer::{Shared, remove_segments, take_drained};
+use crate::lock::Unpoisoned as _;
 
 /// How often spools of dead sidecars are looked for.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
@@ -143,7 +144,7 @@ impl Drain {
 }
 
 fn lock(spools: &Mutex<Spools>) -> MutexGuard<'_, Spools> {
-    spools.lock().unwrap_or_else(PoisonError::into_inner)
+    spools.lock().unpoisoned()
 }
 
 fn disk(error: io::Error) -> SpoolError {

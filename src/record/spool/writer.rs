@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
@@ -17,6 +17,7 @@ use super::{
     PENDING_BYTES_MAX, PENDING_RECORDS_MAX, SEGMENT_BYTES_MAX, SPOOL_BYTES_MIN, SpoolError,
     SpoolSettings,
 };
+use crate::lock::Unpoisoned as _;
 
 /// After a failure, how long records that nobody waits for stay in memory before they are tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
@@ -130,7 +131,7 @@ impl Shared {
 
     /// Held for a few instructions, never while the disk is asked.
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unpoisoned()
     }
 
     pub fn push(&self, record: Vec<u8>, waiter: Option<Waiter>) -> Result<(), SpoolError> {
@@ -233,7 +234,7 @@ impl Shared {
         if state.has_failed && state.queue.iter().all(|entry| entry.waiter.is_none()) {
             if !state.is_closing {
                 let woken = self.work.wait_timeout(state, RETRY_PAUSE);
-                state = woken.unwrap_or_else(PoisonError::into_inner).0;
+                state = woken.unpoisoned().0;
             } else if mem::replace(&mut state.was_last_try, true) {
                 return None;
             }
@@ -258,7 +259,7 @@ impl Shared {
                     return None;
                 }
                 let woken = self.work.wait(state);
-                state = woken.unwrap_or_else(PoisonError::into_inner);
+                state = woken.unpoisoned();
             }
         }
         Some(group)

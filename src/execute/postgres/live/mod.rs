@@ -3,6 +3,7 @@
 mod changes;
 mod dirt;
 mod failover;
+mod lanes;
 mod life;
 mod random;
 mod statements;

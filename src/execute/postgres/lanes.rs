@@ -1,0 +1,312 @@
+//! Quick reads share connections. The driver sends one caller's statement behind another's without waiting, and the
+//! server answers them in that order; so several share one write, one read and one wake-up on each side.
+//!
+//! Only what is proven to leave nothing behind comes here: single reads, each a read-only transaction of its own, whose
+//! rows are kept and not streamed. What would hold others up stays away: a statement shares only after it has been quick
+//! [`QUICK_RUNS`] times in a row, and one that is not answered in [`PATIENCE`] is run again on a connection of its own,
+//! where a read does no harm twice. A lane in which anybody gave up takes nobody else in; once its other readers have
+//! their rows, its connection is closed and its statement cancelled, as any that is left in the middle of one.
+//!
+//! Callers take turns at seats as they do at connections, and at least half of the pool is left to statements that
+//! need a connection each.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use quick_cache::sync::Cache;
+use tokio::time::{Instant, timeout_at};
+
+use super::session::{Opener, Session};
+use super::{Failure, bind, client, deliver, prepared};
+use crate::execute::Error;
+use crate::execute::pool::{Exhausted, Lease, Lines, Pool, Slot, Turns};
+use crate::execute::request::SqlRequest;
+use crate::execute::settings::PoolSettings;
+use crate::lock::Unpoisoned as _;
+use crate::operation::Store;
+use crate::reply::{RowSink, Summary};
+
+/// Readers of one connection at a time.
+const READERS_MAX: usize = 8;
+/// Where each lane has so many, another connection is opened if there may be one.
+const READERS_FEW: usize = 2;
+/// A lane of this age takes no more readers, so that its connection comes back to the pool, which looks after it.
+const LANE_AGE_MAX: Duration = Duration::from_secs(1);
+/// How long a reader waits for its first row before it is run again apart.
+const PATIENCE: Duration = Duration::from_millis(100);
+/// What counts as quick, and how often in a row a statement must have been.
+const QUICK_MAX: Duration = Duration::from_millis(10);
+const QUICK_ROWS_MAX: u64 = 1_000;
+const QUICK_RUNS: u8 = 3;
+/// Statements with their parameters that are larger do not share.
+const SENT_BYTES_MAX: usize = 16 * 1024;
+/// Statements whose pace is remembered, and the longest of them.
+const PACES_MAX: usize = 2_048;
+const PACE_BYTES_MAX: usize = 4 * 1024;
+
+/// The shared connections.
+pub(super) struct Lanes {
+    open: Mutex<Vec<Open>>,
+    seats: Arc<Turns>,
+    lanes_max: usize,
+    paces: Cache<Arc<str>, Arc<Pace>>,
+}
+
+/// A connection that is shared just now, by one reader at least.
+struct Open {
+    lane: Arc<Lane>,
+    readers: usize,
+}
+
+struct Lane {
+    /// Busy for as long as it is shared.
+    session: Lease<'static, Arc<Opener>>,
+    opened: Instant,
+    /// Somebody left in the middle of a statement.
+    given_up: AtomicBool,
+}
+
+/// How often in a row a statement was quick.
+#[derive(Default)]
+pub(super) struct Pace(AtomicU8);
+
+impl Pace {
+    pub(super) fn is_quick(&self) -> bool {
+        self.0.load(Ordering::Relaxed) >= QUICK_RUNS
+    }
+
+    pub(super) fn note(&self, took: Duration, rows: u64) {
+        let runs = if took <= QUICK_MAX && rows <= QUICK_ROWS_MAX {
+            (self.0.load(Ordering::Relaxed) + 1).min(QUICK_RUNS)
+        } else {
+            0
+        };
+        self.0.store(runs, Ordering::Relaxed);
+    }
+}
+
+/// A read, and for whom.
+pub(super) struct Read<'a> {
+    pub(super) sql: &'a Arc<str>,
+    pub(super) request: &'a SqlRequest,
+    pub(super) caller: &'a str,
+    pub(super) deadline: Instant,
+}
+
+/// What became of a read in a lane.
+pub(super) enum Shared {
+    Done(Result<Summary, Failure>),
+    /// Nothing of it was delivered: it may run on a connection of its own.
+    Apart,
+}
+
+impl Lanes {
+    pub(super) fn new(settings: &PoolSettings) -> Self {
+        let lanes_max = settings.max as usize / 2;
+        let seats = lanes_max * READERS_MAX;
+        Self {
+            open: Mutex::default(),
+            seats: Turns::new(seats, settings.waiting_max, settings.acquire_timeout_ms),
+            lanes_max,
+            paces: Cache::new(PACES_MAX),
+        }
+    }
+
+    /// The pace of a statement; `None` for one that never shares.
+    pub(super) fn pace(&self, sql: &Arc<str>, request: &SqlRequest) -> Option<Arc<Pace>> {
+        if self.lanes_max == 0
+            || sql.len() > PACE_BYTES_MAX
+            || request.sent_bytes(sql) > SENT_BYTES_MAX
+        {
+            return None;
+        }
+        Some(self.paces.get(&**sql).unwrap_or_else(|| {
+            let pace = Arc::<Pace>::default();
+            self.paces.insert(Arc::clone(sql), Arc::clone(&pace));
+            pace
+        }))
+    }
+
+    pub(super) fn lines(&self) -> Lines {
+        self.seats.lines()
+    }
+
+    /// Runs a quick read behind others. Dropping the future gives the lane up.
+    pub(super) async fn read(
+        &self,
+        pool: &Pool<Arc<Opener>>,
+        read: &Read<'_>,
+        sink: &mut dyn RowSink,
+    ) -> Result<Shared, Error> {
+        let seating = timeout_at(read.deadline, self.seat(pool, read.caller));
+        let Ok(seat) = seating.await else {
+            return Ok(Shared::Done(Err(Failure::TimedOut)));
+        };
+        let mut seat = seat?;
+        let until = read.deadline.min(Instant::now() + PATIENCE);
+        let begun = match timeout_at(until, begin(seat.session(), read)).await {
+            Ok(begun) => begun,
+            Err(_) if until == read.deadline => return Ok(Shared::Done(Err(Failure::TimedOut))),
+            Err(_) => return Ok(Shared::Apart),
+        };
+        let (statement, rows) = match begun {
+            Ok(begun) => begun,
+            Err(failure) => {
+                seat.is_done = failure.is_in_step();
+                return Ok(seat.failed(failure, read.sql));
+            }
+        };
+        let delivering = timeout_at(read.deadline, deliver(rows, &statement, sink));
+        let result = delivering.await.unwrap_or(Err(Failure::TimedOut));
+        seat.is_done = result.as_ref().err().is_none_or(Failure::is_in_step);
+        Ok(Shared::Done(result))
+    }
+
+    /// A place in a lane, in `caller`'s turn.
+    async fn seat(&self, pool: &Pool<Arc<Opener>>, caller: &str) -> Result<Seat<'_>, Error> {
+        let turn = self.seats.take(caller).await;
+        let turn = turn.map_err(|Exhausted { waited_ms }| Error::PoolExhausted {
+            store: Store::Postgres,
+            waited_ms,
+        })?;
+        if let Some(lane) = self.join(pool) {
+            return Ok(self.seated(lane, turn));
+        }
+        let mut session = pool.acquire_owned(caller).await?;
+        session.set_busy();
+        let lane = Arc::new(Lane {
+            session,
+            opened: Instant::now(),
+            given_up: AtomicBool::new(false),
+        });
+        self.lock().push(Open {
+            lane: Arc::clone(&lane),
+            readers: 1,
+        });
+        Ok(self.seated(lane, turn))
+    }
+
+    /// A place in the emptiest lane; `None` where another connection is to be opened.
+    fn join(&self, pool: &Pool<Arc<Opener>>) -> Option<Arc<Lane>> {
+        let mut open = self.lock();
+        let lanes = open.len();
+        let mut free = open.iter_mut().filter(|open| open.has_room());
+        let first = free.next()?;
+        let emptiest = free.fold(first, |least, other| {
+            if other.readers < least.readers {
+                other
+            } else {
+                least
+            }
+        });
+        let may_open = lanes < self.lanes_max && pool.has_free_slot();
+        if may_open && (emptiest.readers >= READERS_FEW || pool.has_idle()) {
+            return None;
+        }
+        emptiest.readers += 1;
+        Some(Arc::clone(&emptiest.lane))
+    }
+
+    fn seated(&self, lane: Arc<Lane>, turn: Slot) -> Seat<'_> {
+        Seat {
+            lanes: self,
+            lane: Some(lane),
+            is_done: false,
+            _turn: turn,
+        }
+    }
+
+    /// The last reader to leave gives the connection back, or leaves it to be closed.
+    fn leave(&self, lane: Arc<Lane>) {
+        let mut open = self.lock();
+        let Some(at) = open.iter().position(|open| Arc::ptr_eq(&open.lane, &lane)) else {
+            return;
+        };
+        drop(lane);
+        let Some(left) = open.get_mut(at) else { return };
+        left.readers -= 1;
+        if left.readers > 0 {
+            return;
+        }
+        let lane = open.swap_remove(at).lane;
+        drop(open);
+        if let Some(mut lane) = Arc::into_inner(lane)
+            && !lane.given_up.into_inner()
+        {
+            lane.session.set_clean();
+        }
+    }
+
+    /// The list is whole between any two statements that could panic.
+    fn lock(&self) -> MutexGuard<'_, Vec<Open>> {
+        self.open.lock().unpoisoned()
+    }
+}
+
+impl Open {
+    fn has_room(&self) -> bool {
+        let lane = &self.lane;
+        self.readers < READERS_MAX
+            && !lane.given_up.load(Ordering::Relaxed)
+            && lane.opened.elapsed() < LANE_AGE_MAX
+            && (lane.session.client()).is_some_and(|client| !client.is_closed())
+    }
+}
+
+/// A reader's place. Left before [`Seat::is_done`], it gives the lane up.
+struct Seat<'l> {
+    lanes: &'l Lanes,
+    /// Taken when the seat is dropped, and only then.
+    lane: Option<Arc<Lane>>,
+    is_done: bool,
+    _turn: Slot,
+}
+
+impl Seat<'_> {
+    fn session(&self) -> Option<&Session> {
+        self.lane.as_deref().map(|lane| &*lane.session)
+    }
+
+    /// What failed before its first row: once more, apart, where that may help.
+    fn failed(&self, failure: Failure, sql: &str) -> Shared {
+        match &failure {
+            Failure::Fault(fault) if fault.is_stale() => {
+                if let Some(session) = self.session() {
+                    session.statements.forget(sql);
+                    if let Some(client) = session.client() {
+                        client.clear_type_cache();
+                    }
+                }
+                Shared::Apart
+            }
+            // The connection went away under all of its readers.
+            Failure::Fault(fault) if !fault.is_answer() => Shared::Apart,
+            Failure::Fault(_) | Failure::Refused(_) | Failure::Abandoned(_) | Failure::TimedOut => {
+                Shared::Done(Err(failure))
+            }
+        }
+    }
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        if let Some(lane) = self.lane.take() {
+            if !self.is_done {
+                lane.given_up.store(true, Ordering::Relaxed);
+            }
+            self.lanes.leave(lane);
+        }
+    }
+}
+
+/// Prepares the statement, where this connection has not, and sends it.
+async fn begin(
+    session: Option<&Session>,
+    read: &Read<'_>,
+) -> Result<(Arc<super::Prepared>, tokio_postgres::RowStream), Failure> {
+    let session = session.ok_or_else(|| super::unavailable("the connection closed"))?;
+    let (statement, _) = prepared(session, read.sql).await?;
+    let rows = bind(client(session)?, &statement, read.request).await?;
+    Ok((statement, rows))
+}
