@@ -403,6 +403,9 @@ async fn a_full_spool_stops_what_must_be_audited_or_is_counted() {
         reply.text
     );
     assert!(reply.headers.contains_key("retry-after"));
+    let health = format!("{}/health", blocks.http);
+    let health = send(Method::GET, &health, &[], None).await;
+    assert_eq!(health.body["audit"], "failing");
     // What need not be audited goes on.
     let reply = ask(&blocks, &dev.app, "/v1/redis/command", &get, "-").await;
     assert_eq!(reply.status, 200, "{}", reply.text);
