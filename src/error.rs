@@ -42,7 +42,7 @@ pub enum Code {
 }
 
 impl Code {
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::RequestInvalid,
         Self::StatementUnparsable,
         Self::AuthMissing,

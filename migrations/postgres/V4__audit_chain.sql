@@ -97,7 +97,8 @@ BEGIN
     NEW.sidecar := nullif(current_setting('application_name'), '');
     NEW.account := session_user;
     NEW.chain := pg_backend_pid();
-    SELECT seq + 1, hash INTO NEW.seq, NEW.prev_hash FROM public.audit_chains WHERE chain = NEW.chain;
+    -- Locked, since a prepared transaction outlives its session, and another may have its number.
+    SELECT seq + 1, hash INTO NEW.seq, NEW.prev_hash FROM public.audit_chains WHERE chain = NEW.chain FOR UPDATE;
     IF NOT FOUND THEN
         NEW.seq := 1;
         NEW.prev_hash := decode(repeat('00', 32), 'hex');
@@ -189,10 +190,35 @@ SELECT bulkhead_audit_own(relation::regclass)
 SELECT bulkhead_audit_partition((date_trunc('month', now() AT TIME ZONE 'UTC') + n * interval '1 month')::date)
     FROM generate_series(0, 2) AS n;
 
--- The rows of before are chained as they come over.
-INSERT INTO audit_logs (occurred_at, user_id, key_id, role, action, resource_type, metadata, store, objects, decision, code,
-        request_id, rows_affected)
-    SELECT occurred_at, user_id, key_id, role, action, resource_type, metadata, store, objects, decision, code, request_id,
-        rows_affected
-    FROM audit_logs_unchained ORDER BY id;
+-- The rows of before are chained as they come over. Not by the trigger: each row would leave a version of the chain's
+-- head until the end of this transaction, and each next one walk over all of them.
+ALTER TABLE audit_logs DISABLE TRIGGER bulkhead_audit_chain;
+DO $$
+DECLARE
+    old    record;
+    place  bigint := 0;
+    number bigint;
+    before bytea;
+    head   bytea := decode(repeat('00', 32), 'hex');
+BEGIN
+    FOR old IN SELECT * FROM audit_logs_unchained ORDER BY id LOOP
+        place := place + 1;
+        number := nextval('audit_logs_id');
+        before := head;
+        head := sha256(before || convert_to(json_build_array(
+            number, (extract(epoch FROM now()) * 1000000)::bigint, (extract(epoch FROM old.occurred_at) * 1000000)::bigint,
+            nullif(current_setting('application_name'), ''), session_user, old.user_id, old.key_id, old.role, old.action,
+            old.resource_type, old.metadata, old.store, old.objects, old.decision, old.code, NULL, NULL, old.rows_affected,
+            NULL, old.request_id, NULL, NULL, NULL, pg_backend_pid(), place)::text, 'UTF8'));
+        INSERT INTO audit_logs (id, occurred_at, sidecar, account, user_id, key_id, role, action, resource_type, metadata,
+                store, objects, decision, code, rows_affected, request_id, chain, seq, prev_hash, hash)
+            VALUES (number, old.occurred_at, nullif(current_setting('application_name'), ''), session_user, old.user_id,
+                old.key_id, old.role, old.action, old.resource_type, old.metadata, old.store, old.objects, old.decision,
+                old.code, old.rows_affected, old.request_id, pg_backend_pid(), place, before, head);
+    END LOOP;
+    IF place > 0 THEN
+        INSERT INTO audit_chains (chain, seq, hash) VALUES (pg_backend_pid(), place, head);
+    END IF;
+END $$;
+ALTER TABLE audit_logs ENABLE ALWAYS TRIGGER bulkhead_audit_chain;
 DROP TABLE audit_logs_unchained;

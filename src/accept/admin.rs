@@ -59,7 +59,11 @@ pub fn health(gate: &Gate) -> Reply {
         in_force.insert("refused".into(), json!({"faults_at": rejected.places}));
     }
     report.insert("policy".into(), in_force);
-    let audit = if gate.audit.is_failing() { "failing" } else { "ok" };
+    let audit = if gate.audit.is_failing() {
+        "failing"
+    } else {
+        "ok"
+    };
     report.insert("audit".into(), audit.into());
     let modes = gate.limiter.modes(&policy);
     let modes: Vec<_> = modes.iter().map(|mode| mode.as_str()).collect();

@@ -31,7 +31,7 @@ WITH RECURSIVE spaces AS (
                    ('bulkhead_note_change', '',
                     '20888ae243664c8348c8520deb119bcc35a3cbdad1b8a8bcf329bb41c25b07df'),
                    ('bulkhead_audit_chain', '{"search_path=pg_catalog, pg_temp"}',
-                    '50a050c099d1101cd8325cff9e6541631dbf592003a49321447f11be675b0c5c')))
+                    '673484d765a6ae8e14d62d65828ad8075716517a637c4036b4eb515e36253fea')))
     UNION ALL
     SELECT d.classid, d.objid, n.nspname, o.oprname
     FROM pg_depend d JOIN pg_operator o ON o.oid = d.refobjid JOIN pg_namespace n ON n.oid = o.oprnamespace

@@ -196,7 +196,7 @@ fn operate(listener: Listener, gate: Arc<Gate>) -> Serving {
 }
 
 /// What runs beside the listeners.
-type Background = [JoinHandle<()>; 12];
+type Background = [JoinHandle<()>; 13];
 
 fn background(gate: &Arc<Gate>, config: &Config, upkeep: Upkeep) -> Background {
     let system = System::new(config.system.clone());

@@ -12,6 +12,8 @@ pub mod spool;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+
 use crate::authenticate::{Peer, Principal};
 use crate::classify::normal::{self, Normal};
 use crate::decide::restrict::Shadow;

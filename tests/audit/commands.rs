@@ -103,7 +103,10 @@ async fn each_question_has_an_answer_and_an_index() {
     let trail = Trail::new("questions").await;
     let client = trail.client().await;
     client.batch_execute(FILLED).await.unwrap();
-    client.batch_execute("ANALYZE audit_logs").await.unwrap();
+    client
+        .batch_execute("VACUUM ANALYZE audit_logs")
+        .await
+        .unwrap();
     let filled: String = client
         .query_one(
             "SELECT DISTINCT tableoid::regclass::text FROM audit_logs",
