@@ -7,15 +7,16 @@
 //! where a read does no harm twice. A lane in which anybody gave up takes nobody else in; once its other readers have
 //! their rows, its connection is closed and its statement cancelled, as any that is left in the middle of one.
 //!
-//! Callers take turns at seats as they do at connections, and at least half of the pool is left to statements that
-//! need a connection each.
+//! Callers take turns at seats as they do at connections, and half of the pool is left to statements that need a
+//! connection each, but for the moment in which old lanes end and new ones begin.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use quick_cache::sync::Cache;
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::MutexGuard as Turn;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::session::{Opener, Session};
 use super::{Failure, bind, client, deliver, prepared};
@@ -27,14 +28,14 @@ use crate::lock::Unpoisoned as _;
 use crate::operation::Store;
 use crate::reply::{RowSink, Summary};
 
-/// Readers of one connection at a time.
-const READERS_MAX: usize = 8;
+/// Seats for each connection that may be shared.
+const SEATS_A_LANE: usize = 8;
 /// Where each lane has so many, another connection is opened if there may be one.
 const READERS_FEW: usize = 2;
 /// A lane of this age takes no more readers, so that its connection comes back to the pool, which looks after it.
 const LANE_AGE_MAX: Duration = Duration::from_secs(1);
 /// How long a reader waits for its first row before it is run again apart.
-const PATIENCE: Duration = Duration::from_millis(100);
+pub(super) const PATIENCE: Duration = Duration::from_millis(100);
 /// What counts as quick, and how often in a row a statement must have been.
 const QUICK_MAX: Duration = Duration::from_millis(10);
 const QUICK_ROWS_MAX: u64 = 1_000;
@@ -48,7 +49,11 @@ const PACE_BYTES_MAX: usize = 4 * 1024;
 /// The shared connections.
 pub(super) struct Lanes {
     open: Mutex<Vec<Open>>,
+    /// Held by whoever opens a lane; those who find none wait for it.
+    opening: tokio::sync::Mutex<()>,
     seats: Arc<Turns>,
+    /// How long a reader waits for a lane that somebody opens.
+    patience: Duration,
     lanes_max: usize,
     paces: Cache<Arc<str>, Arc<Pace>>,
 }
@@ -104,10 +109,12 @@ pub(super) enum Shared {
 impl Lanes {
     pub(super) fn new(settings: &PoolSettings) -> Self {
         let lanes_max = settings.max as usize / 2;
-        let seats = lanes_max * READERS_MAX;
+        let seats = lanes_max * SEATS_A_LANE;
         Self {
             open: Mutex::default(),
+            opening: tokio::sync::Mutex::default(),
             seats: Turns::new(seats, settings.waiting_max, settings.acquire_timeout_ms),
+            patience: Duration::from_millis(settings.acquire_timeout_ms),
             lanes_max,
             paces: Cache::new(PACES_MAX),
         }
@@ -166,13 +173,21 @@ impl Lanes {
     /// A place in a lane, in `caller`'s turn.
     async fn seat(&self, pool: &Pool<Arc<Opener>>, caller: &str) -> Result<Seat<'_>, Error> {
         let turn = self.seats.take(caller).await;
-        let turn = turn.map_err(|Exhausted { waited_ms }| Error::PoolExhausted {
-            store: Store::Postgres,
-            waited_ms,
-        })?;
-        if let Some(lane) = self.join(pool) {
-            return Ok(self.seated(lane, turn));
-        }
+        let turn = turn.map_err(exhausted)?;
+        let _opening = match self.find(pool) {
+            Found::Lane(lane) => return Ok(self.seated(lane, turn)),
+            Found::Another(opening) => opening,
+            Found::None => {
+                let opening = timeout(self.patience, self.opening.lock()).await;
+                let waited_ms = u64::try_from(self.patience.as_millis()).unwrap_or(u64::MAX);
+                let opening = opening.map_err(|_| exhausted(Exhausted { waited_ms }))?;
+                // Somebody may have opened one meanwhile.
+                if let Some(lane) = self.join(|_| false) {
+                    return Ok(self.seated(lane, turn));
+                }
+                opening
+            }
+        };
         let mut session = pool.acquire_owned(caller).await?;
         session.set_busy();
         let lane = Arc::new(Lane {
@@ -187,21 +202,32 @@ impl Lanes {
         Ok(self.seated(lane, turn))
     }
 
-    /// A place in the emptiest lane; `None` where another connection is to be opened.
-    fn join(&self, pool: &Pool<Arc<Opener>>) -> Option<Arc<Lane>> {
-        let mut open = self.lock();
-        let lanes = open.len();
-        let mut free = open.iter_mut().filter(|open| open.has_room());
-        let first = free.next()?;
-        let emptiest = free.fold(first, |least, other| {
-            if other.readers < least.readers {
-                other
-            } else {
-                least
+    /// A place in the emptiest lane, unless one more should be opened and nobody does so yet.
+    fn find(&self, pool: &Pool<Arc<Opener>>) -> Found<'_> {
+        let mut opening = None;
+        let lane = self.join(|readers| {
+            if readers >= READERS_FEW || pool.has_idle() {
+                opening = self.opening.try_lock().ok();
             }
+            if !pool.has_free_slot() {
+                opening = None;
+            }
+            opening.is_some()
         });
-        let may_open = lanes < self.lanes_max && pool.has_free_slot();
-        if may_open && (emptiest.readers >= READERS_FEW || pool.has_idle()) {
+        match (lane, opening) {
+            (Some(lane), _) => Found::Lane(lane),
+            (None, Some(opening)) => Found::Another(opening),
+            (None, None) => Found::None,
+        }
+    }
+
+    /// Takes a place in the emptiest lane. `None` where there is no lane, or another is wanted beside it.
+    fn join(&self, wants_another: impl FnOnce(usize) -> bool) -> Option<Arc<Lane>> {
+        let mut open = self.lock();
+        let may_grow = open.len() < self.lanes_max;
+        let lanes = open.iter_mut().filter(|open| open.is_taking());
+        let emptiest = lanes.min_by_key(|open| open.readers)?;
+        if may_grow && wants_another(emptiest.readers) {
             return None;
         }
         emptiest.readers += 1;
@@ -244,11 +270,19 @@ impl Lanes {
     }
 }
 
+/// What is there for a new reader.
+enum Found<'l> {
+    Lane(Arc<Lane>),
+    /// The right to open one more.
+    Another(Turn<'l, ()>),
+    None,
+}
+
 impl Open {
-    fn has_room(&self) -> bool {
+    /// Whether it takes another reader; how many there are at all is bounded by the seats.
+    fn is_taking(&self) -> bool {
         let lane = &self.lane;
-        self.readers < READERS_MAX
-            && !lane.given_up.load(Ordering::Relaxed)
+        !lane.given_up.load(Ordering::Relaxed)
             && lane.opened.elapsed() < LANE_AGE_MAX
             && (lane.session.client()).is_some_and(|client| !client.is_closed())
     }
@@ -297,6 +331,13 @@ impl Drop for Seat<'_> {
             }
             self.lanes.leave(lane);
         }
+    }
+}
+
+fn exhausted(Exhausted { waited_ms }: Exhausted) -> Error {
+    Error::PoolExhausted {
+        store: Store::Postgres,
+        waited_ms,
     }
 }
 

@@ -213,7 +213,7 @@ impl OpenTransaction {
         }
         let began = Instant::now();
         self.session.carries(request.sent_bytes(sql));
-        let (statement, was_kept) = prepared(&mut self.session, sql).await?;
+        let (statement, was_kept) = prepared(&self.session, sql).await?;
         let rows = match bind(client(&self.session)?, &statement, request).await {
             Ok(rows) => rows,
             Err(Failure::Fault(fault)) if was_kept && fault.is_stale() => {
@@ -281,7 +281,7 @@ impl OpenTransaction {
         }
         // Until they are written, the changes that they tell of must not be committed.
         self.has_failed = true;
-        let insert = prepared(&mut self.session, &self.audit_insert).await;
+        let insert = prepared(&self.session, &self.audit_insert).await;
         let (insert, _) = insert.map_err(audit_failed)?;
         let client = client(&self.session)?;
         let rows = audits
