@@ -286,7 +286,7 @@ fn kubernetes_mounts_what_exists() {
 }
 
 /// The sidecar's metrics, without what a histogram appends.
-const METRICS: [&str; 28] = [
+const METRICS: [&str; 30] = [
     "database_query_duration_seconds",
     "database_connection_pool_size",
     "database_connection_pool_in_use",
@@ -305,6 +305,8 @@ const METRICS: [&str; 28] = [
     "bulkhead_audit_written_total",
     "bulkhead_audit_spooled",
     "bulkhead_audit_failures_total",
+    "bulkhead_audit_seal_failures_total",
+    "bulkhead_audit_seal_export_failures_total",
     "bulkhead_policy_info",
     "bulkhead_policy_reloads_total",
     "bulkhead_tls_certificate_expiry_seconds",

@@ -12,7 +12,6 @@ use super::settings::{
 use crate::dev::{Options, Servers};
 use crate::operation::Store;
 use crate::reply::{Column, RowSink, SinkError, Value};
-use crate::schema;
 
 /// Private PostgreSQL and MariaDB or MySQL for all tests of this process; they end with it.
 fn servers() -> &'static Servers {
@@ -25,8 +24,6 @@ fn servers() -> &'static Servers {
             runtime.block_on(async {
                 let mut servers = Servers::prepare(&Options::default()).unwrap();
                 tokio::try_join!(servers.postgres.start(), servers.mysql.start()).unwrap();
-                let mut client = servers.system_client().await.unwrap();
-                schema::apply(&mut client).await.unwrap();
                 started.send(servers).unwrap();
                 std::future::pending::<()>().await;
             });

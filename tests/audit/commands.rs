@@ -211,7 +211,8 @@ async fn a_long_trail_verifies() {
     let began = Instant::now();
     let (code, offline, errors) = trail.audit(&["verify", "--file", &export, "--format", "json"]);
     assert_eq!((code, &offline), (0, &text), "{errors}");
-    let per_second = |time: std::time::Duration| (f64::from(thousands) * 1000.0 / time.as_secs_f64()) as u64;
+    let per_second =
+        |time: std::time::Duration| (f64::from(thousands) * 1000.0 / time.as_secs_f64()) as u64;
     println!(
         "rows per second: inserted {}, verified {}, exported {}, verified from a file {}",
         per_second(inserted),
