@@ -85,6 +85,8 @@ CREATE TABLE audit_spools (
 -- whoever inserts needs INSERT on `audit_logs` alone. Callers' statements set it off, so the catalogue knows it by its text.
 CREATE FUNCTION bulkhead_audit_chain() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    whole text;
 BEGIN
     IF NEW.recorded_at <> now() THEN
         RAISE EXCEPTION 'recorded_at is set by the database: leave it out' USING ERRCODE = 'check_violation';
@@ -103,12 +105,17 @@ BEGIN
         NEW.seq := 1;
         NEW.prev_hash := decode(repeat('00', 32), 'hex');
     END IF;
-    NEW.hash := sha256(NEW.prev_hash || convert_to(json_build_array(
+    whole := json_build_array(
         NEW.id, (extract(epoch FROM NEW.recorded_at) * 1000000)::bigint,
         (extract(epoch FROM NEW.occurred_at) * 1000000)::bigint, NEW.sidecar, NEW.account, NEW.user_id, NEW.key_id,
         NEW.role, NEW.action, NEW.resource_type, NEW.metadata, NEW.store, NEW.objects, NEW.decision, NEW.code,
         NEW.statement, NEW.fingerprint, NEW.rows_affected, NEW.duration_us, NEW.request_id, NEW.trace_id, NEW.event_id,
-        NEW.phase, NEW.chain, NEW.seq)::text, 'UTF8'));
+        NEW.phase, NEW.chain, NEW.seq)::text;
+    -- A short number may have a long text, and whoever reads the trail would pay for it again and again.
+    IF octet_length(whole) > 262144 THEN
+        RAISE EXCEPTION 'an audit row has at most 256 KiB' USING ERRCODE = 'program_limit_exceeded';
+    END IF;
+    NEW.hash := sha256(NEW.prev_hash || convert_to(whole, 'UTF8'));
     INSERT INTO public.audit_chains (chain, seq, hash) VALUES (NEW.chain, NEW.seq, NEW.hash)
         ON CONFLICT (chain) DO UPDATE SET seq = excluded.seq, hash = excluded.hash;
     RETURN NEW;

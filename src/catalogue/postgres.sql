@@ -31,7 +31,7 @@ WITH RECURSIVE spaces AS (
                    ('bulkhead_note_change', '',
                     '20888ae243664c8348c8520deb119bcc35a3cbdad1b8a8bcf329bb41c25b07df'),
                    ('bulkhead_audit_chain', '{"search_path=pg_catalog, pg_temp"}',
-                    '673484d765a6ae8e14d62d65828ad8075716517a637c4036b4eb515e36253fea')))
+                    '4e42db77c754f03f1c1f51874715604470f237224c32fbbe0f1cb3f6f581ecd5')))
     UNION ALL
     SELECT d.classid, d.objid, n.nspname, o.oprname
     FROM pg_depend d JOIN pg_operator o ON o.oid = d.refobjid JOIN pg_namespace n ON n.oid = o.oprnamespace

@@ -19,8 +19,8 @@ impl Gate {
         tickets: &[Ticket],
         record: &mut Record<'_>,
     ) -> Result<Option<Intent>, Problem> {
-        let is_declared = |ticket: &Ticket| ticket.permit().is_audited() && !has_row(ticket);
-        if !tickets.iter().any(is_declared) {
+        // Also of a change in PostgreSQL: what it returned was seen, and its own row goes with a rollback.
+        if !tickets.iter().any(|ticket| ticket.permit().is_audited()) {
             return Ok(None);
         }
         let statements = tickets.iter().map(|ticket| normal_of(ticket.permit()));

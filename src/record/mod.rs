@@ -197,6 +197,9 @@ impl<'r> Record<'r> {
             code: Some(code),
             request_id: Some(audit::bounded(self.request_id)),
             trace_id: self.trace_id(),
+            // Whoever is not known has an address at least.
+            metadata: (caller.is_none())
+                .then(|| serde_json::json!({"peer": self.peer.address.to_string()})),
             ..Event::now(self.action)
         }
     }

@@ -62,7 +62,11 @@ impl Waiting {
 
 /// Writes what waits. To be called before a thread sleeps, and before the process ends.
 pub fn flush() {
-    Waiting::lock().flush(&mut io::stdout().lock());
+    let mut waiting = Waiting::lock();
+    // Whoever holds standard output for long must not stop a thread that has nothing to write.
+    if !waiting.lines.is_empty() {
+        waiting.flush(&mut io::stdout().lock());
+    }
 }
 
 /// Says that the subscriber writes JSON, as [`request`]'s lines are.

@@ -26,6 +26,12 @@ const ROUND_TIMEOUT: Duration = Duration::from_secs(20);
 /// Seals of other sidecars that are read to learn what is sealed; beyond them all heads are sealed anew.
 const LEARN_MAX: i64 = 100;
 
+/// Rounds in a row that may find the lock taken before that is told: sidecars hold it for a moment.
+const HELD_OFF_MAX: u32 = 3;
+
+/// How far in the future a seal may be, in microseconds; of one beyond it nothing is taken for true.
+const FUTURE_US_MAX: i64 = 5_000_000;
+
 /// One sidecar's round at a time (`pg_try_advisory_xact_lock`).
 const LOCK: &str = "SELECT pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtext('bulkhead_audit_seal')), now()";
 
@@ -105,6 +111,8 @@ pub struct Sealer {
     known: Option<(i64, Hex)>,
     sealed: HashMap<i64, (i64, Hex)>,
     failing: Option<String>,
+    /// Rounds in a row in which another session had the lock.
+    held_off: u32,
 }
 
 impl Sealer {
@@ -118,6 +126,7 @@ impl Sealer {
             known: None,
             sealed: HashMap::new(),
             failing: None,
+            held_off: 0,
         }
     }
 
@@ -194,11 +203,26 @@ impl Sealer {
         let turn = client.query_one(LOCK, &[]).await?;
         let (is_ours, now): (bool, Micros) = (turn.try_get(0)?, turn.try_get(1)?);
         if !is_ours {
+            self.held_off += 1;
+            if self.held_off == HELD_OFF_MAX {
+                self.counts.failures.inc();
+                tracing::error!(target: "audit.seal",
+                    "nothing was sealed for {HELD_OFF_MAX} rounds: somebody holds the advisory lock `bulkhead_audit_seal`");
+                self.held_off = 0;
+            }
             return Ok(None);
         }
+        self.held_off = 0;
         let last_at = self.catch_up(client).await?;
+        // One of the future would put off all others.
+        if let Some(at) = last_at.filter(|at| at.0 > now.0 + FUTURE_US_MAX) {
+            self.counts.failures.inc();
+            tracing::error!(target: "audit.seal", sealed_at = %at,
+                "the newest seal is of the future: the database's clock was set back, or somebody forged it");
+        }
         // A tenth is let go, since sidecars do not wake to the microsecond.
         let every = self.settings.every.mul_f64(0.9).as_micros();
+        let last_at = last_at.filter(|at| at.0 <= now.0 + FUTURE_US_MAX);
         let age = last_at.map(|at| u128::try_from(now.0.saturating_sub(at.0)).unwrap_or(0));
         if !is_last && age.is_some_and(|age| age < every) {
             return Ok(None);

@@ -30,15 +30,22 @@ const ACCOUNTS: &str = "SELECT a.rolname::text,
         CASE WHEN a.rolsuper THEN 'is a superuser'
              WHEN pg_has_role(a.oid, c.relowner, 'MEMBER') THEN 'may act as the owner of ' || c.oid::regclass
              ELSE 'may ' || lower(p.word) || ' ' || c.oid::regclass END
-    FROM pg_roles a CROSS JOIN pg_class c CROSS JOIN (VALUES ('UPDATE'), ('DELETE'), ('TRUNCATE'), ('TRIGGER')) AS p(word)
+    FROM pg_roles a CROSS JOIN pg_class c
+    CROSS JOIN (VALUES ('UPDATE'), ('DELETE'), ('TRUNCATE'), ('TRIGGER'), ('INSERT')) AS p(word)
     WHERE a.rolname = ANY ($1)
         AND (c.oid IN ('public.audit_logs'::regclass, 'public.audit_seals'::regclass, 'public.audit_chains'::regclass)
             OR c.relispartition AND c.oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = 'public.audit_logs'::regclass))
-        AND (a.rolsuper OR pg_has_role(a.oid, c.relowner, 'MEMBER') OR has_table_privilege(a.oid, c.oid, p.word))
+        AND (a.rolsuper OR pg_has_role(a.oid, c.relowner, 'MEMBER')
+            OR (p.word <> 'INSERT' OR c.oid = 'public.audit_chains'::regclass) AND (has_table_privilege(a.oid, c.oid, p.word)
+                OR p.word IN ('UPDATE', 'INSERT') AND has_any_column_privilege(a.oid, c.oid, p.word)))
     GROUP BY 1, 2 ORDER BY 1, 2";
 
-/// Faults that are told of one account.
-const FAULTS_MAX: usize = 4;
+/// Which of the accounts $1 may not add rows.
+const WRITERS: &str = "SELECT rolname::text FROM pg_roles
+    WHERE rolname = ANY ($1) AND NOT has_table_privilege(oid, 'public.audit_logs', 'INSERT') ORDER BY 1";
+
+/// Faults of accounts that are told; the others are counted.
+const FAULTS_MAX: usize = 8;
 
 /// What lets audit rows be changed or go unchained, each with its mend; nothing, where all is well. `accounts` are those
 /// that the sidecar uses.
@@ -73,6 +80,15 @@ pub async fn faults(
                 "`{account}` {may}: give the tables an owner of their own, and the sidecar's accounts what `bulkhead schema apply --user OWNER` gives them"
             ));
         }
+    }
+    if told > FAULTS_MAX {
+        faults.push(format!("and {} more of this kind", told - FAULTS_MAX));
+    }
+    for row in client.query(WRITERS, &[&accounts]).await? {
+        let account: String = row.try_get(0)?;
+        faults.push(format!(
+            "`{account}` may not add rows to audit_logs, and changes in postgres would fail: run `bulkhead schema apply` as the tables' owner"
+        ));
     }
     Ok(faults)
 }

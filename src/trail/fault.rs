@@ -43,6 +43,8 @@ pub enum Kind {
     UnknownKey,
     /// A seal that was exported is not there.
     ExportMissing,
+    /// A seal stands between two that were exported, and was not.
+    ExportLacks,
     /// A seal that was exported is there with other content.
     ExportDiffers,
     /// A file has a line that is none of its own, or ends too early.
@@ -70,6 +72,7 @@ impl Kind {
             Self::BadSignature => "bad signature",
             Self::UnknownKey => "unknown key",
             Self::ExportMissing => "exported seal missing",
+            Self::ExportLacks => "seal not exported",
             Self::ExportDiffers => "exported seal differs",
             Self::File => "file",
         }

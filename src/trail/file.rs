@@ -89,6 +89,11 @@ impl Offline {
                 let what = format!("line {number} does not belong there");
                 verifier.fault(file_fault(what));
             }
+            // What is known of the rows comes before them: behind them nothing would be compared with it.
+            Ok(line) if self.rows > 0 && !matches!(line, Line::Row(_) | Line::End(_)) => {
+                let what = format!("line {number} belongs before the rows");
+                verifier.fault(file_fault(what));
+            }
             Ok(line) => {
                 self.rows += u64::from(matches!(line, Line::Row(_)));
                 if let Line::End(end) = &line {

@@ -27,6 +27,10 @@ pub struct Seals {
     /// The first that must be signed, where there are keys.
     signed_from: i64,
     exported: BTreeMap<i64, Exported>,
+    /// The first and the last number in the file of exported seals.
+    reach: Option<(i64, i64)>,
+    /// Seals that are in the file, too.
+    pub compared: u64,
     last: Option<(i64, Hex)>,
     last_at: Option<Micros>,
     pub entries: BTreeMap<i64, VecDeque<Entry>>,
@@ -40,6 +44,8 @@ impl Seals {
             keys,
             signed_from,
             exported: BTreeMap::new(),
+            reach: None,
+            compared: 0,
             last: None,
             last_at: None,
             entries: BTreeMap::new(),
@@ -67,7 +73,10 @@ impl Seals {
             key_id: seal.key_id.clone(),
             signature: seal.signature.clone(),
         };
-        let known = self.exported.insert(seal.seal, exported);
+        let number = seal.seal;
+        let (first, last) = self.reach.unwrap_or((number, number));
+        self.reach = Some((first.min(number), last.max(number)));
+        let known = self.exported.insert(number, exported);
         match known {
             Some(known) if known.hash != seal.hash => {
                 let what = "the file of exported seals has two of this number";
@@ -91,7 +100,13 @@ impl Seals {
         let is_consistent = self.check_content(seal, faults);
         let exported = self.exported.remove(&seal.seal);
         let is_known = exported.is_some();
+        let is_within = |(first, last): (i64, i64)| (first..=last).contains(&seal.seal);
+        if !is_known && self.reach.is_some_and(is_within) {
+            let what = "the file of exported seals lacks it, and has seals before and after it";
+            faults.add(Fault::of_seal(Kind::ExportLacks, seal.seal, what));
+        }
         if let Some(exported) = exported {
+            self.compared += 1;
             let is_same = exported.hash == seal.hash
                 && exported.key_id == seal.key_id
                 && exported.signature == seal.signature;

@@ -46,6 +46,8 @@ pub struct Report {
     pub seals: u64,
     pub signed: u64,
     pub last_sealed_at: Option<Micros>,
+    /// Seals that were compared with those of the other file.
+    pub seals_compared: u64,
     pub signatures_checked: bool,
     pub retired: Vec<Retired>,
     /// Of a part: chains whose rows before or after it were not there to be checked.
@@ -246,6 +248,7 @@ impl Verifier {
             seals: self.seals.count,
             signed: self.seals.signed,
             last_sealed_at: self.seals.last_at(),
+            seals_compared: self.seals.compared,
             signatures_checked: self.seals.checks_signatures(),
             retired: self.retired,
             open_beginnings: self.open_beginnings,

@@ -39,7 +39,8 @@ pub async fn run(args: ExportArgs, config: &ConfigArgs) -> Result<Exit, AuditErr
             eprintln!("{rows} rows in `{}`", path.display());
         }
         None => {
-            write(&client, times, io::stdout().lock()).await?;
+            // Not locked: the connection's own task may write there, too.
+            write(&client, times, io::stdout()).await?;
         }
     }
     Ok(Exit::Done)

@@ -56,10 +56,13 @@ fn text(row: &Row) -> String {
 }
 
 /// What a caller may have named must not move a terminal's cursor or begin a line.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for character in text.chars() {
-        if character.is_control() {
+        // Also what turns or breaks a line without being a control character.
+        if character.is_control()
+            || matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        {
             plain.extend(character.escape_default());
         } else {
             plain.push(character);

@@ -8,6 +8,7 @@ use clap::Args;
 use serde_json::json;
 use tokio_postgres::Client;
 
+use super::show::plain;
 use super::source::{self, Times};
 use super::{AuditError, ConfigArgs, Exit, Format};
 use crate::trail::file::{Header, Offline, SealLines};
@@ -113,6 +114,10 @@ fn seals(path: &Path) -> Result<Vec<Seal>, AuditError> {
         seals.extend(reader.line(number, line)?);
         Ok(())
     })?;
+    if seals.is_empty() {
+        let reason = format!("`{}` has no seal: is it the `seals_file`?", path.display());
+        return Err(AuditError::Usage(reason));
+    }
     Ok(seals)
 }
 
@@ -146,10 +151,18 @@ fn print(report: &Report, part: Option<&Header>) {
     let last = report.last_sealed_at;
     let last = last.map_or_else(String::new, |at| format!("; the last of {at}"));
     println!("seals    {} ({signed}){last}", report.seals);
+    if report.seals_compared > 0 {
+        println!(
+            "compared {} of them with the file of exported seals",
+            report.seals_compared
+        );
+    }
     for retired in &report.retired {
         println!(
             "retired  {} by {} at {}",
-            retired.partition, retired.account, retired.at
+            plain(&retired.partition),
+            plain(&retired.account),
+            retired.at
         );
     }
     if let Some(header) = part {
@@ -164,7 +177,7 @@ fn print(report: &Report, part: Option<&Header>) {
         );
     }
     for fault in &report.faults {
-        println!("fault    {fault}");
+        println!("fault    {}", plain(&fault.to_string()));
     }
     match report.fault_count {
         0 => println!("clean"),

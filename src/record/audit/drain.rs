@@ -174,6 +174,8 @@ fn failure(error: &tokio_postgres::Error) -> Failure {
         .and_then(|code| code.get(..2));
     match class {
         Some("22" | "23") => Failure::Refused(cause),
+        // The trigger refuses an action that is the owner's alone; where the account lacks INSERT, no event passes.
+        _ if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => Failure::Refused(cause),
         _ if error.code() == Some(&SqlState::UNDEFINED_TABLE)
             || error.code() == Some(&SqlState::UNDEFINED_COLUMN) =>
         {

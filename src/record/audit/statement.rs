@@ -24,14 +24,17 @@ impl Intent {
     /// When it cannot be; then the statement must not be sent.
     pub(super) async fn declare(audit: &Audit, mut event: Event) -> Result<Self, Unaudited> {
         event.event_id = Some(Uuid::now_v7());
-        event.phase = Some(Phase::Intent);
-        audit.keep(&event).await?;
         event.phase = Some(Phase::Outcome);
-        Ok(Self {
+        // Made before the record is: whoever goes away meanwhile may leave a durable one, which is owed its outcome.
+        let mut owed = Self {
             audit: audit.clone(),
-            event,
+            event: event.clone(),
             is_ended: false,
-        })
+        };
+        event.phase = Some(Phase::Intent);
+        let kept = audit.keep(&event).await;
+        owed.is_ended = kept.is_err();
+        kept.map(|()| owed)
     }
 
     /// Notes how the statement ended: `ok`, or the code of its error.
