@@ -39,10 +39,12 @@ pub enum Code {
     MemoryExhausted,
     ConnectionsExhausted,
     AuditUnavailable,
+    /// Who vouches for the caller's token cannot be asked.
+    AuthUnavailable,
 }
 
 impl Code {
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::RequestInvalid,
         Self::StatementUnparsable,
         Self::AuthMissing,
@@ -72,6 +74,7 @@ impl Code {
         Self::MemoryExhausted,
         Self::ConnectionsExhausted,
         Self::AuditUnavailable,
+        Self::AuthUnavailable,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -105,6 +108,7 @@ impl Code {
             Self::MemoryExhausted => "memory.exhausted",
             Self::ConnectionsExhausted => "connections.exhausted",
             Self::AuditUnavailable => "audit.unavailable",
+            Self::AuthUnavailable => "auth.unavailable",
         }
     }
 
@@ -131,7 +135,8 @@ impl Code {
             | Self::Draining
             | Self::MemoryExhausted
             | Self::ConnectionsExhausted
-            | Self::AuditUnavailable => 503,
+            | Self::AuditUnavailable
+            | Self::AuthUnavailable => 503,
             Self::StoreTimeout => 504,
         }
     }
@@ -141,10 +146,10 @@ impl Code {
         match self {
             Self::RequestInvalid => "the request is not valid",
             Self::StatementUnparsable => "the statement could not be understood",
-            Self::AuthMissing => "no API key was sent",
-            Self::AuthInvalid => "the API key is not valid",
-            Self::AuthExpired => "the API key has expired",
-            Self::AuthRevoked => "the API key was revoked",
+            Self::AuthMissing => "no credentials were sent",
+            Self::AuthInvalid => "the credentials are not valid",
+            Self::AuthExpired => "the credentials have expired",
+            Self::AuthRevoked => "the credentials were revoked",
             Self::PolicyDenied => "the policy does not grant this",
             Self::PolicyWrongStore => "the object lives in another store",
             Self::PolicyUnknownObject => "the policy does not know this object",
@@ -168,6 +173,7 @@ impl Code {
             Self::MemoryExhausted => "the sidecar has no memory left for this",
             Self::ConnectionsExhausted => "too many connections are open",
             Self::AuditUnavailable => "the request cannot be audited",
+            Self::AuthUnavailable => "the token's issuer cannot be asked",
         }
     }
 }
@@ -245,4 +251,34 @@ impl Problem {
 /// The public face of a stage's error. No default: a stage must say what a caller may know.
 pub trait PublicError: std::error::Error {
     fn problem(&self) -> Problem;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The README's table of codes has each of them, in some order, with its status and what to do, and no other.
+    #[test]
+    fn the_readme_lists_every_code() {
+        let readme = include_str!("../README.md");
+        let rows = readme.lines().filter_map(|line| {
+            let cells: Vec<&str> = line
+                .strip_prefix("| ")?
+                .strip_suffix(" |")?
+                .split(" | ")
+                .collect();
+            let &[status, codes, what] = cells.as_slice() else {
+                return None;
+            };
+            let status: u16 = status.parse().ok()?;
+            assert!(what.len() > 5, "{line}");
+            let codes = codes.split(", ").map(|code| code.trim_matches('`'));
+            Some(codes.map(|code| (status, code)).collect::<Vec<_>>())
+        });
+        let mut told: Vec<_> = rows.flatten().collect();
+        told.sort_unstable();
+        let mut known = Code::ALL.map(|code| (code.status(), code.as_str()));
+        known.sort_unstable();
+        assert_eq!(told, known);
+    }
 }

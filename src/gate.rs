@@ -68,7 +68,7 @@ pub struct Request<'r> {
     pub peer: &'r Peer,
     /// The API key as presented; `None` if none was.
     pub key: Option<&'r str>,
-    /// `query`, `batch`, `command` or `pipeline`, for the record.
+    /// `query`, `batch`, `command` or `pipeline`, for the record; `none` where it is not known.
     pub action: &'static str,
     /// The transaction that is to be gone on with: one that is open may end while the sidecar drains.
     pub transaction: Option<TransactionId>,
@@ -113,6 +113,11 @@ impl Gate {
         let (tickets, _held) = self.admit(permits, record).await?;
         let answer = self.execute(tickets, rest, &mut sink, record).await?;
         Ok((answer, sink))
+    }
+
+    /// Records a request that no stage is asked about.
+    pub fn turn_away(&self, request: &Request<'_>, problem: &Problem) {
+        self.record(&Record::begin(request, None), Some(problem));
     }
 
     /// Who is calling, for `whoami`.

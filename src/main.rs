@@ -1,5 +1,6 @@
 //! argv → command → exit code.
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use bulkhead::command::{Exit, audit, certs, check, dev, keys, policy, schema, serve};
@@ -111,6 +112,7 @@ fn log_to_stdout(config: &Config) -> serve::SetFilter {
             Box::new(move |text| set_filter(is_overridden, text, |filter| handle.reload(filter)))
         }
         LogFormat::Text => {
+            let lines = lines.with_ansi(std::io::stdout().is_terminal());
             let lines = lines.with_filter_reloading();
             let handle = lines.reload_handle();
             lines.init();

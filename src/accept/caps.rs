@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 use super::respond;
 use crate::error::{Code, Problem};
 use crate::lock::Unpoisoned as _;
+use crate::record::metrics::ListenerCounts;
 
 /// Refusals that are being told at once; whoever comes meanwhile is closed without a word.
 const REFUSALS_MAX: usize = 64;
@@ -35,6 +36,7 @@ pub(super) struct Caps {
     open: Mutex<Open>,
     refusals: Arc<Semaphore>,
     refusal: Vec<u8>,
+    counts: ListenerCounts,
 }
 
 #[derive(Default)]
@@ -46,13 +48,14 @@ struct Open {
 }
 
 impl Caps {
-    pub(super) fn new(total_max: usize, per_peer_max: usize) -> Arc<Self> {
+    pub(super) fn new(total_max: usize, per_peer_max: usize, counts: ListenerCounts) -> Arc<Self> {
         Arc::new(Self {
             total_max,
             per_peer_max,
             open: Mutex::default(),
             refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
             refusal: refusal(),
+            counts,
         })
     }
 
@@ -62,6 +65,7 @@ impl Caps {
         let mut open = self.open();
         let of_peer = open.by_peer.get(&peer).copied().unwrap_or(0);
         if open.total >= self.total_max || of_peer >= self.per_peer_max {
+            self.counts.refused.inc();
             if !std::mem::replace(&mut open.is_refusing, true) {
                 let total = open.total;
                 tracing::warn!(%address, total, of_peer, "too many connections: more are refused");
@@ -72,6 +76,7 @@ impl Caps {
         open.total += 1;
         open.by_peer.insert(peer, of_peer + 1);
         drop(open);
+        self.counts.open.inc();
         Some(Place {
             caps: Arc::clone(self),
             peer,
@@ -119,6 +124,7 @@ pub(super) struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        self.caps.counts.open.dec();
         let mut open = self.caps.open();
         open.total -= 1;
         match open.by_peer.get_mut(&self.peer) {
@@ -160,10 +166,12 @@ fn refusal() -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::metrics::Metrics;
 
     #[test]
     fn both_caps_hold_and_places_come_back() {
-        let caps = Caps::new(4, 2);
+        let counts = Metrics::new().unwrap().listener("data");
+        let caps = Caps::new(4, 2, counts.clone());
         let enter = |address: &str| caps.enter(address.parse().unwrap());
         let first = enter("10.0.0.1");
         let mapped = enter("::ffff:10.0.0.1");
@@ -174,10 +182,11 @@ mod tests {
         assert!(enter("2001:db8::3").is_none());
         // The whole is full.
         assert!(enter("10.0.0.9").is_none());
+        assert_eq!((counts.open.get(), counts.refused.get()), (4, 3));
         drop(first);
         assert!(enter("10.0.0.1").is_some());
         drop((mapped, network));
-        assert_eq!(caps.open().total, 0);
+        assert_eq!((caps.open().total, counts.open.get()), (0, 0));
         assert!(caps.open().by_peer.is_empty());
     }
 }

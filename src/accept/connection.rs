@@ -1,9 +1,9 @@
 //! One client's connection: the handshake, then HTTP/1.1 or HTTP/2 until either side is done.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use hyper::body::{Body, Bytes, Incoming};
 use hyper::header::{CONNECTION, HeaderValue};
@@ -11,6 +11,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
+use prometheus::IntCounter;
 use rustls::pki_types::CertificateDer;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
@@ -21,9 +22,55 @@ use super::listener::Limits;
 use super::patience::Patient;
 use super::phase::{Phases, Spoken};
 use crate::authenticate::Peer;
+use crate::lock::Unpoisoned as _;
 
 /// How long a client may take over its TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often at most the log tells of handshakes that failed.
+const TELL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A listener's TLS handshakes that failed.
+pub struct Handshakes {
+    failed: IntCounter,
+    told: Mutex<Told>,
+}
+
+#[derive(Default)]
+struct Told {
+    at: Option<Instant>,
+    /// Failures since then that the log does not tell each of.
+    silent: u64,
+}
+
+impl Handshakes {
+    pub fn new(failed: IntCounter) -> Arc<Self> {
+        Arc::new(Self {
+            failed,
+            told: Mutex::default(),
+        })
+    }
+
+    fn fail(&self, peer: IpAddr, cause: &str, now: Instant) {
+        self.failed.inc();
+        if let Some(silent) = self.tell(now) {
+            let peer = peer.to_canonical();
+            tracing::info!(%peer, cause, silent, "a client's TLS handshake failed");
+        }
+    }
+
+    /// Whether the log is to tell of a failure now: how many were not told of before it.
+    fn tell(&self, now: Instant) -> Option<u64> {
+        let mut told = self.told.lock().unpoisoned();
+        let is_soon = |at: Instant| now.saturating_duration_since(at) < TELL_INTERVAL;
+        if told.at.is_some_and(is_soon) {
+            told.silent += 1;
+            return None;
+        }
+        told.at = Some(now);
+        Some(std::mem::take(&mut told.silent))
+    }
+}
 
 /// A connection that was accepted, and all it takes to serve it.
 pub struct Connection<H> {
@@ -32,6 +79,7 @@ pub struct Connection<H> {
     pub tls: Option<TlsAcceptor>,
     pub builder: Arc<Builder<TokioExecutor>>,
     pub limits: Limits,
+    pub handshakes: Arc<Handshakes>,
     pub phases: Phases,
     pub handler: H,
 }
@@ -96,7 +144,12 @@ where
                 conduct::serve(connection, &conduct, limit, may_end).await
             }
             Some(tls) => {
-                let Some(stream) = handshake(tls, stream).await else {
+                let shaken = handshake(tls, stream).await;
+                let failed = |cause: String| {
+                    self.handshakes
+                        .fail(self.address.ip(), &cause, Instant::now())
+                };
+                let Ok(stream) = shaken.map_err(failed) else {
                     return;
                 };
                 let service = service(certificates(&stream));
@@ -118,19 +171,41 @@ fn certificates<S>(stream: &TlsStream<S>) -> Vec<CertificateDer<'static>> {
     chain.to_vec()
 }
 
+/// The error is for the log.
 async fn handshake(
     tls: TlsAcceptor,
     stream: Patient<TcpStream>,
-) -> Option<TlsStream<Patient<TcpStream>>> {
+) -> Result<TlsStream<Patient<TcpStream>>, String> {
     match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
-        Ok(Ok(stream)) => Some(stream),
-        Ok(Err(error)) => {
-            tracing::debug!(%error, "a TLS handshake failed");
-            None
+        Ok(shaken) => shaken.map_err(|error| error.to_string()),
+        Err(_) => Err("it took too long".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_failures_is_a_line_a_second_and_all_are_counted() {
+        let failed = IntCounter::new("failed", "failed").unwrap();
+        let handshakes = Handshakes::new(failed.clone());
+        let began = Instant::now();
+        for (ms, told) in [
+            (0, Some(0)),
+            (10, None),
+            (999, None),
+            (1000, Some(2)),
+            (1500, None),
+            (2500, Some(1)),
+        ] {
+            assert_eq!(
+                handshakes.tell(began + Duration::from_millis(ms)),
+                told,
+                "{ms}"
+            );
         }
-        Err(_) => {
-            tracing::debug!("a TLS handshake took too long");
-            None
-        }
+        handshakes.fail([127, 0, 0, 1].into(), "a cause", began);
+        assert_eq!(failed.get(), 1);
     }
 }

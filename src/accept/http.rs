@@ -80,13 +80,20 @@ impl Door {
         let send_timeout = self.send_timeout;
         let mut quota = None;
         let doubtful = doubt::doubtful(&request);
-        let reply = match (
+        let route = match (
             routes::find(request.method(), request.uri().path()),
             head.ambiguous.or(doubtful),
         ) {
-            (Ok(route), None) => self.route(route, request, head, &mut quota).await,
+            (Ok(route), None) => Ok(route),
             (Err(problem), _) => Err(problem),
             (Ok(_), Some(reason)) => Err(invalid(reason)),
+        };
+        let reply = match route {
+            Ok(route) => self.route(route, request, head, &mut quota).await,
+            Err(problem) => {
+                turn_away(&self.gate, &head, &problem);
+                Err(problem)
+            }
         };
         let mut reply = reply.unwrap_or_else(|problem| respond::problem(&problem, &id));
         respond::pack(&mut reply, accepted);
@@ -356,6 +363,11 @@ impl Door {
         });
         Ok(respond::json(StatusCode::OK, body.to_string().into_bytes()))
     }
+}
+
+/// What goes no further leaves a line in the log, too.
+fn turn_away(gate: &Gate, head: &Head, problem: &Problem) {
+    gate.turn_away(&head.as_request("none"), problem);
 }
 
 /// Whether the caller asks for lines of JSON.

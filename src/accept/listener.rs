@@ -13,10 +13,11 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 
 use super::caps::Caps;
-use super::connection::Connection;
+use super::connection::{Connection, Handshakes};
 use super::phase::{Phase, Phases};
 use super::tls::Certificate;
 use crate::authenticate::Peer;
+use crate::record::metrics::ListenerCounts;
 
 /// Pause after `accept` failed (too many open files), so that the loop does not spin.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
@@ -51,6 +52,7 @@ pub struct Bound {
     socket: TcpSocket,
     tls: Option<Arc<Certificate>>,
     limits: Limits,
+    counts: ListenerCounts,
 }
 
 impl Bound {
@@ -60,6 +62,7 @@ impl Bound {
         reuse_port: bool,
         tls: Option<Arc<Certificate>>,
         limits: Limits,
+        counts: ListenerCounts,
     ) -> std::io::Result<Self> {
         let socket = if address.is_ipv4() {
             TcpSocket::new_v4()?
@@ -73,6 +76,7 @@ impl Bound {
             socket,
             tls,
             limits,
+            counts,
         })
     }
 
@@ -86,6 +90,8 @@ impl Bound {
             socket: self.socket.listen(BACKLOG)?,
             tls: self.tls,
             limits: self.limits,
+            handshakes: Handshakes::new(self.counts.handshakes_failed.clone()),
+            counts: self.counts,
         })
     }
 }
@@ -95,6 +101,8 @@ pub struct Listener {
     socket: TcpListener,
     tls: Option<Arc<Certificate>>,
     limits: Limits,
+    handshakes: Arc<Handshakes>,
+    counts: ListenerCounts,
 }
 
 impl Listener {
@@ -127,7 +135,11 @@ impl Listener {
         B: Body<Data = Bytes, Error: std::error::Error + Send + Sync> + Send + Unpin + 'static,
     {
         let limits = self.limits;
-        let caps = Caps::new(limits.connections_max, limits.connections_per_peer_max);
+        let caps = Caps::new(
+            limits.connections_max,
+            limits.connections_per_peer_max,
+            self.counts.clone(),
+        );
         let builder = Arc::new(self.builder());
         let mut closed = std::pin::pin!(self.may_close(phases.clone()));
         loop {
@@ -168,6 +180,7 @@ impl Listener {
             tls: self.tls.as_ref().map(|certificate| certificate.acceptor()),
             builder: Arc::clone(builder),
             limits: self.limits,
+            handshakes: Arc::clone(&self.handshakes),
             phases: phases.clone(),
             handler,
         }

@@ -3,13 +3,14 @@
 use hyper::body::Bytes;
 use hyper::header::{
     ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, VARY,
+    WWW_AUTHENTICATE,
 };
 use hyper::{Response, StatusCode};
 use serde_json::{Map, Value};
 
 use super::coding::{Coding, PACKED_BYTES_MIN};
 use super::reply_body::ReplyBody;
-use crate::error::Problem;
+use crate::error::{Code, Problem};
 use crate::limit::Quota;
 use crate::record::{OBJECT_BYTES_MAX, OBJECTS_MAX, clip};
 
@@ -101,6 +102,16 @@ pub fn problem(problem: &Problem, request_id: &str) -> Reply {
         // The header counts whole seconds; rounding down would invite a caller back too early.
         let seconds = retry_after_ms.div_ceil(1000).max(1);
         reply.headers_mut().insert(RETRY_AFTER, seconds.into());
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        // RFC 6750 section 3: an error where a credential was shown.
+        let challenge = if code == Code::AuthMissing {
+            "Bearer realm=\"bulkhead\""
+        } else {
+            "Bearer realm=\"bulkhead\", error=\"invalid_token\""
+        };
+        let challenge = HeaderValue::from_static(challenge);
+        reply.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     }
     if let Some(allow) = problem.allow {
         let allow = HeaderValue::from_static(allow.as_str());

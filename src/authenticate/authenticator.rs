@@ -12,7 +12,7 @@ use super::certificates::Certificates;
 use super::key::{Hash, PREFIX, Presented};
 use super::row::{self, Secret};
 use super::throttle::Throttle;
-use super::tokens::Tokens;
+use super::tokens::{KeyState, Tokens};
 use super::used::LastUsed;
 use super::{Error, Peer, Principal};
 use crate::system::changes::Subscription;
@@ -79,7 +79,7 @@ impl Authenticator {
     ) -> Result<Arc<Principal>, Error> {
         let certified = self.certificates.principal(peer)?;
         let Some(text) = key else {
-            return certified.ok_or(Error::Missing);
+            return certified.ok_or_else(|| self.certificates.nobody(peer));
         };
         let caller = if let Some(presented) = Presented::parse(text) {
             self.by_key(&presented, peer, now, clock).await?
@@ -247,6 +247,11 @@ impl Authenticator {
             Some(tokens) => tokens.keep_fresh().await,
             None => std::future::pending().await,
         }
+    }
+
+    /// What is known of the keys of tokens; `None` where tokens are not honoured.
+    pub fn token_keys(&self, now: Instant) -> Option<KeyState> {
+        self.tokens.as_ref().map(|tokens| tokens.key_state(now))
     }
 
     /// Writes `last_used_at` in batches, off the requests' path, for as long as it is polled.

@@ -3,9 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use rustls::pki_types::CertificateDer;
 use webpki::EndEntityCert;
 
 use super::{Error, Peer, Principal};
+
+/// Names of a certificate that stands for no role which the log repeats, and characters of each.
+const NAMES_TOLD_MAX: usize = 8;
+const NAME_CHARACTERS_MAX: usize = 128;
 
 /// Before the name in a principal's id. No API key's id has a colon.
 const ID_PREFIX: &str = "cert:";
@@ -43,14 +48,7 @@ impl Certificates {
         let Some(certificate) = peer.certificate().filter(|_| !self.0.is_empty()) else {
             return Ok(None);
         };
-        // The handshake has verified it, so it can be read.
-        let certificate = EndEntityCert::try_from(certificate).map_err(|_| Error::Invalid)?;
-        let uris = certificate.valid_uri_names().map(str::to_owned);
-        // So that no URI passes for a DNS name.
-        let uris = uris.filter(|uri| uri.starts_with(SPIFFE));
-        let hosts = certificate.valid_dns_names().map(str::to_ascii_lowercase);
-        // In order, so that a certificate with two names of one role is always the same caller.
-        let names: BTreeSet<String> = uris.chain(hosts).collect();
+        let names = names(certificate)?;
         let mut principals = names.iter().filter_map(|name| self.0.get(name));
         let Some(first) = principals.next() else {
             return Ok(None);
@@ -63,6 +61,37 @@ impl Certificates {
             }),
         }
     }
+
+    /// Why a peer without a key, and without a name that stands for a role, is nobody.
+    pub fn nobody(&self, peer: &Peer) -> Error {
+        let certificate = peer.certificate().filter(|_| !self.0.is_empty());
+        let Some(Ok(names)) = certificate.map(names) else {
+            return Error::Missing;
+        };
+        let short = |name: &String| {
+            let short: String = name.chars().take(NAME_CHARACTERS_MAX).collect();
+            format!("`{}`", short.escape_debug())
+        };
+        let mut told: Vec<_> = names.iter().take(NAMES_TOLD_MAX).map(short).collect();
+        match names.len().saturating_sub(told.len()) {
+            0 if told.is_empty() => told.push("no SPIFFE ID and no DNS name".to_owned()),
+            0 => {}
+            more => told.push(format!("and {more} more")),
+        }
+        Error::Unlisted(told.join(", "))
+    }
+}
+
+/// The names in a certificate that could stand for a role, in order, so that a certificate with two names of one role is
+/// always the same caller.
+fn names(certificate: &CertificateDer<'_>) -> Result<BTreeSet<String>, Error> {
+    // The handshake has verified it, so it can be read.
+    let certificate = EndEntityCert::try_from(certificate).map_err(|_| Error::Invalid)?;
+    let uris = certificate.valid_uri_names().map(str::to_owned);
+    // So that no URI passes for a DNS name.
+    let uris = uris.filter(|uri| uri.starts_with(SPIFFE));
+    let hosts = certificate.valid_dns_names().map(str::to_ascii_lowercase);
+    Ok(uris.chain(hosts).collect())
 }
 
 #[cfg(test)]
@@ -131,5 +160,34 @@ mod tests {
         check(&[], &[], Ok(None));
         let nobody = Peer::new([127, 0, 0, 1].into(), Vec::new());
         assert_eq!(certificates.principal(&nobody), Ok(None));
+    }
+
+    #[test]
+    fn a_name_that_nobody_listed_is_told_within_bounds() {
+        let roles = BTreeMap::from([("web.shop.internal".to_owned(), "app".to_owned())]);
+        let (listing, none) = (Certificates::new(&roles), Certificates::default());
+        let told = |uris: &[&str], hosts: &[&str]| match listing.nobody(&peer(uris, hosts)) {
+            Error::Unlisted(names) => names,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(
+            told(&["spiffe://cluster/web"], &["Web.internal"]),
+            "`spiffe://cluster/web`, `web.internal`"
+        );
+        assert_eq!(told(&[], &[]), "no SPIFFE ID and no DNS name");
+        let many: Vec<String> = (0..20)
+            .map(|n| format!("h{n}.{}", "x".repeat(60)))
+            .collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        let long = format!("spiffe://c/{}", "y".repeat(4000));
+        let names = told(&[&long], &many);
+        assert!(
+            names.ends_with(", and 13 more") && names.len() < 1024,
+            "{names}"
+        );
+        // Where certificates stand for nothing, none is missing.
+        assert_eq!(none.nobody(&peer(&[], &["web"])), Error::Missing);
+        let bare = Peer::new([127, 0, 0, 1].into(), Vec::new());
+        assert_eq!(listing.nobody(&bare), Error::Missing);
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Transaction};
 
 use super::key::{self, Generated, Presented};
@@ -56,15 +57,34 @@ pub enum Error {
     #[error("no random numbers from the operating system: {0}")]
     Random(#[from] getrandom::Error),
     #[error("{}", crate::system::describe(.0))]
-    Database(#[from] tokio_postgres::Error),
+    Database(tokio_postgres::Error),
+    #[error(
+        "the system tables are not there, or of an earlier version: run `bulkhead schema apply`"
+    )]
+    NoTables,
     #[error("there is no key `{0}` that is still in force; `bulkhead keys list` shows them all")]
     NotFound(String),
     #[error(
         "key `{id}` was rotated before, and its secret of then opens until {until}: whoever has not taken the new one yet would be shut out. Wait, or say `--force`"
     )]
     Overlaps { id: String, until: Timestamp },
-    #[error("there have been keys before; a first one is made once. Use `bulkhead keys create`")]
+    #[error(
+        "there is a key already, or there was one: a first one is made once. `bulkhead keys create` makes others"
+    )]
     NotFirst,
+}
+
+impl From<tokio_postgres::Error> for Error {
+    fn from(error: tokio_postgres::Error) -> Self {
+        match error.code() {
+            Some(code)
+                if *code == SqlState::UNDEFINED_TABLE || *code == SqlState::UNDEFINED_COLUMN =>
+            {
+                Self::NoTables
+            }
+            Some(_) | None => Self::Database(error),
+        }
+    }
 }
 
 impl Error {
@@ -72,7 +92,7 @@ impl Error {
     pub fn is_refusal(&self) -> bool {
         match self {
             Self::NotFound(_) | Self::Overlaps { .. } | Self::NotFirst => true,
-            Self::Random(_) | Self::Database(_) => false,
+            Self::Random(_) | Self::Database(_) | Self::NoTables => false,
         }
     }
 }
@@ -82,6 +102,10 @@ const INSERT: &str = "INSERT INTO api_keys (id, hashed_key, user_id, name, role,
 
 const LIST: &str = "SELECT id, name, user_id, role, created_at, expires_at, revoked_at, last_used_at, rotated_at,
     CASE WHEN previous_expires_at > now() THEN previous_expires_at END FROM api_keys ORDER BY created_at, id";
+
+const WITHOUT_ROLE: &str = "SELECT id, role, count(*) OVER () FROM api_keys
+    WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now()) AND (role = ANY($1)) IS NOT TRUE
+    ORDER BY created_at, id LIMIT 5";
 
 const REVOKE: &str = "UPDATE api_keys SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL";
 
@@ -175,6 +199,19 @@ pub async fn list(client: &Client) -> Result<Vec<ListedKey>, Error> {
             })
         })
         .collect()
+}
+
+/// Keys in force whose role is none of `roles`: how many, and the first ids with their roles.
+pub async fn without_role(
+    client: &Client,
+    roles: &[&str],
+) -> Result<(i64, Vec<(String, Option<String>)>), Error> {
+    let rows = client.query(WITHOUT_ROLE, &[&roles]).await?;
+    let count = rows.first().map_or(Ok(0), |row| row.try_get(2))?;
+    let named = rows
+        .iter()
+        .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)));
+    Ok((count, named.collect::<Result<_, Error>>()?))
 }
 
 /// Replaces a key's secret; the id stays, and the secret before opens for `overlap` more. Row and audit row commit

@@ -52,9 +52,15 @@ pub enum Error {
     /// The key is not in the cache and PostgreSQL cannot be asked.
     #[error("cannot look the key up: {0}")]
     Unavailable(#[from] crate::system::Unavailable),
-    /// The issuer's keys are not known, or whether the token was revoked.
-    #[error("cannot check the token: {0}")]
-    TokenUnavailable(String),
+    /// The keys of the tokens' issuer were never read, or hold no more.
+    #[error("the keys of the tokens' issuer are not known: the log tells why they cannot be read")]
+    IssuerUnavailable,
+    /// Whether the token was revoked cannot be asked.
+    #[error("cannot ask whether the token was revoked: {0}")]
+    BlacklistUnavailable(String),
+    /// A verified certificate whose names nobody has listed: here they are, for the log.
+    #[error("[auth.certificates] lists no name of the client's certificate, which has {0}")]
+    Unlisted(String),
     /// The certificate of the connection has another role.
     #[error("`{key_id}` and `{certificate}` have different roles")]
     Disagree { key_id: String, certificate: String },
@@ -89,9 +95,23 @@ impl PublicError for Error {
                 Code::AuthRevoked,
                 format!("key `{key_id}` was revoked: ask for a new one"),
             ),
-            Self::Unavailable(_) | Self::TokenUnavailable(_) => later(
+            Self::Unlisted(_) => Problem::new(
+                Code::AuthMissing,
+                "the certificate of the connection stands for no role: show one that does, or send an API key as `Authorization: Bearer <key>` or `X-Api-Key: <key>`",
+            ),
+            Self::Unavailable(_) => later(
                 Code::StoreUnavailable,
                 "the key cannot be checked just now; try again shortly",
+                Duration::from_secs(1),
+            ),
+            Self::BlacklistUnavailable(_) => later(
+                Code::StoreUnavailable,
+                "whether the token was revoked cannot be asked just now; try again shortly",
+                Duration::from_secs(1),
+            ),
+            Self::IssuerUnavailable => later(
+                Code::AuthUnavailable,
+                "the keys of the token's issuer cannot be fetched just now, so that no token can be checked; try again shortly, or send an API key",
                 Duration::from_secs(1),
             ),
             Self::Disagree { .. } => Problem::new(

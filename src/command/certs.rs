@@ -32,19 +32,45 @@ struct DevArgs {
     /// A DNS name or address of the server (may be repeated) [default: localhost, 127.0.0.1, ::1]
     #[arg(long, value_name = "HOST")]
     server: Vec<String>,
-    /// A client's name, which its certificate has as common name (may be repeated)
-    #[arg(long, value_name = "NAME", default_value = "client")]
-    client: Vec<String>,
+    /// A client's name (may be repeated): of its files, and its certificate's common name and DNS name; with `=URI` the
+    /// certificate has that URI (`web=spiffe://cluster/ns/shop/sa/web`) in the DNS name's place
+    #[arg(long, value_name = "NAME[=URI]", default_value = "client", value_parser = client)]
+    client: Vec<Client>,
+}
+
+/// Whom a client's certificate is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Client {
+    name: String,
+    uri: Option<String>,
+}
+
+fn client(text: &str) -> Result<Client, String> {
+    let (name, uri) = match text.split_once('=') {
+        Some((name, uri)) => (name, Some(uri)),
+        None => (text, None),
+    };
+    if !is_file_name(name) {
+        return Err(format!(
+            "`{name}` names a file, too: use letters, digits, `.`, `_` and `-`, and neither `ca` nor `server`"
+        ));
+    }
+    let is_uri = |uri: &str| {
+        let rest = uri.split_once("://").map(|(_, rest)| rest);
+        rest.is_some_and(|rest| !rest.is_empty()) && uri.bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    if !uri.is_none_or(is_uri) {
+        return Err("after `=` stands a URI, as `spiffe://cluster/ns/shop/sa/web`".to_owned());
+    }
+    Ok(Client {
+        name: name.to_owned(),
+        uri: uri.map(str::to_owned),
+    })
 }
 
 /// Runs `bulkhead certs`.
 pub fn run(args: &CertsArgs) -> Exit {
     let Command::Dev(args) = &args.command;
-    if let Some(odd) = args.client.iter().find(|name| !is_file_name(name)) {
-        return fail(format!(
-            "`{odd}` names a file, too: use letters, digits, `.`, `_` and `-`, and neither `ca` nor `server`"
-        ));
-    }
     match make(args) {
         Ok(()) => Exit::Done,
         Err(error) => fail(error),
@@ -83,12 +109,18 @@ fn leaves(args: &DevArgs) -> Vec<Leaf> {
         file: "server".into(),
         common_name: names.first().cloned().unwrap_or_default(),
         names,
+        uri: None,
         usage: ExtendedKeyUsagePurpose::ServerAuth,
     };
-    let clients = args.client.iter().map(|name| Leaf {
+    let clients = args.client.iter().map(|Client { name, uri }| Leaf {
         file: name.clone(),
         common_name: name.clone(),
-        names: vec![name.clone()],
+        names: if uri.is_none() {
+            vec![name.clone()]
+        } else {
+            Vec::new()
+        },
+        uri: uri.clone(),
         usage: ExtendedKeyUsagePurpose::ClientAuth,
     });
     std::iter::once(server).chain(clients).collect()

@@ -5,6 +5,8 @@ use jiff::Timestamp;
 
 use super::{ConfigArgs, Exit, fail};
 use crate::accept::tls::Certificate;
+use crate::authenticate::keys;
+use crate::authenticate::tokens::{self, TokenSettings};
 use crate::certificates::{Held, WARN_BEFORE_S};
 use crate::config::{Config, NativeGrants};
 use crate::decide::Policy;
@@ -44,9 +46,12 @@ pub async fn run(args: CheckArgs) -> Exit {
         .ok()
         .and_then(|policy| policy.default_namespace(Store::Postgres));
     let schema = schema.unwrap_or("public").to_owned();
-    let overrides = match &policy {
-        Ok(policy) => Some(overrides_check(policy, &config).await),
-        Err(_) => None,
+    let (keys, overrides) = match &policy {
+        Ok(policy) => (
+            Some(keys_check(policy, &config).await),
+            Some(overrides_check(policy, &config).await),
+        ),
+        Err(_) => (None, None),
     };
     checks.note(
         "policy",
@@ -65,23 +70,17 @@ pub async fn run(args: CheckArgs) -> Exit {
                 ))
             }),
     );
-    for (listener, section, files) in [
-        ("listener", "server.tls", &config.server.tls),
-        ("admin", "admin.tls", &config.admin.tls),
-    ] {
-        if let Some(files) = files {
-            let opened = Certificate::open(section, files);
-            let outcome = opened.map(|_| "certificate and key belong together".to_owned());
-            checks.note(
-                &format!("{listener} tls"),
-                outcome.map_err(|error| error.to_string()),
-            );
-        }
-    }
+    listeners(&config, &mut checks);
     for held in Held::all(&config) {
         checks.note(&format!("{} cert", held.label), expiry(&held));
     }
     checks.note("system", system_check(&config).await);
+    if let Some(tokens) = &config.auth.tokens {
+        checks.note("token issuer", issuer_check(tokens).await);
+    }
+    if let Some(outcome) = keys {
+        checks.note("keys", outcome);
+    }
     if let Some(outcome) = overrides {
         checks.note("overrides", outcome);
     }
@@ -107,6 +106,22 @@ pub async fn run(args: CheckArgs) -> Exit {
         checks.note(&format!("{store} grants"), outcome);
     }
     if is_valid { checks.end() } else { Exit::Usage }
+}
+
+fn listeners(config: &Config, checks: &mut Checks) {
+    for (listener, section, files) in [
+        ("listener", "server.tls", &config.server.tls),
+        ("admin", "admin.tls", &config.admin.tls),
+    ] {
+        if let Some(files) = files {
+            let opened = Certificate::open(section, files);
+            let outcome = opened.map(|_| "certificate and key belong together".to_owned());
+            checks.note(
+                &format!("{listener} tls"),
+                outcome.map_err(|error| error.to_string()),
+            );
+        }
+    }
 }
 
 /// How long a certificate holds.
@@ -172,6 +187,36 @@ async fn system_check(config: &Config) -> Result<String, String> {
             status.pending.join(", ")
         ))
     }
+}
+
+/// The keys of the tokens' issuer can be read, and some verify by the algorithms that are allowed.
+async fn issuer_check(settings: &TokenSettings) -> Result<String, String> {
+    tokens::check(settings).await.map_err(|cause| {
+        format!(
+            "[auth.jwt] the issuer's keys cannot be used, so that no token is honoured: {cause}"
+        )
+    })
+}
+
+/// Keys in force with a role that the policy lacks: they are refused everything.
+async fn keys_check(policy: &Policy, config: &Config) -> Result<String, String> {
+    let client = system::connect(&config.system).await;
+    let client = client.map_err(|error| error.to_string())?;
+    let roles: Vec<&str> = policy.roles().iter().map(|role| role.name()).collect();
+    let found = keys::without_role(&client, &roles).await;
+    let (count, first) = found.map_err(|error| error.to_string())?;
+    if count == 0 {
+        return Ok("each has a role of the policy".into());
+    }
+    let first = first.iter().map(|(id, role)| match role {
+        Some(role) => format!("`{}` (`{}`)", id.escape_debug(), role.escape_debug()),
+        None => format!("`{}` (none)", id.escape_debug()),
+    });
+    let first = first.collect::<Vec<_>>().join(", ");
+    let more = if count > 5 { ", …" } else { "" };
+    Ok(format!(
+        "warning: {count} with a role that the policy does not have, so that they are refused everything: {first}{more}"
+    ))
 }
 
 /// Overrides of rate limits that the policy makes useless.

@@ -30,7 +30,8 @@ pub struct DevArgs {
     /// Leave the folder in place at the end, and use it again at the next start.
     #[arg(long)]
     pub keep: bool,
-    /// End when standard input ends; it takes commands for tests such as `kill postgres`.
+    /// End when standard input ends; a line there is a command for tests, answered by a line of JSON: `kill STORE`, `stop
+    /// STORE`, `start STORE` or `restart STORE`, of `postgres`, `mysql`, `mongodb` and `redis`.
     #[arg(long)]
     pub exit_with_stdin: bool,
     /// Start the databases alone, for a sidecar that you start yourself.

@@ -1,5 +1,6 @@
 //! `bulkhead serve`: the sidecar.
 
+mod agree;
 mod grants;
 mod reload;
 mod stop;
@@ -24,7 +25,6 @@ use crate::authenticate::tokens::Tokens;
 use crate::authenticate::{Authenticator, Certificates, Settings};
 use crate::catalogue::watch::Catalogues;
 use crate::config::{self, Config, ListenerTls};
-use crate::decide::Policy;
 use crate::execute::settings::SqlStoreSettings;
 use crate::execute::stores::Stores;
 use crate::gate::{Gate, Understandings};
@@ -39,12 +39,17 @@ use crate::record::seal::{self, SealSettings};
 use crate::record::spool::SpoolSettings;
 use crate::system::changes::{Changes, Subscription};
 use crate::system::{System, Unavailable};
+use agree::warn_of_roles;
+pub(super) use agree::{agree, unknown_roles};
 use stop::{Serving, Signals};
 pub use upkeep::SetFilter;
 use upkeep::{Origin, Upkeep, Watched};
 
 /// Connections to the admin listener at once.
 const ADMIN_CONNECTIONS_MAX: usize = 64;
+
+/// How long after the start the log tells nothing of a Redis that does not count the limits yet.
+const REDIS_CONNECTS_WITHIN: Duration = Duration::from_secs(1);
 
 /// How long replies already made may take to reach their callers once the listeners close.
 const LAST_REPLIES_TIMEOUT: Duration = Duration::from_secs(1);
@@ -86,7 +91,8 @@ async fn serve(config: Config, origin: Origin) -> Result<bool, Failure> {
     let server = &config.server;
     let certificate = open_certificate("server.tls", server.tls.as_ref())?;
     let admin_certificate = open_certificate("admin.tls", config.admin.tls.as_ref())?;
-    let (data, operator) = bind(&config, certificate.as_ref(), admin_certificate.as_ref())?;
+    let certificates = [certificate.as_ref(), admin_certificate.as_ref()];
+    let (data, operator) = bind(&config, certificates, &gate.metrics)?;
     let (data_address, admin_address) = (data.address()?, operator.address()?);
     let operator = operator.listen()?;
     // On a shared port another sidecar serves until this one can.
@@ -155,8 +161,8 @@ async fn serve(config: Config, origin: Origin) -> Result<bool, Failure> {
 /// The data listener's port and the admin listener's, which take no connections yet.
 fn bind(
     config: &Config,
-    certificate: Option<&Arc<Certificate>>,
-    admin_certificate: Option<&Arc<Certificate>>,
+    [certificate, admin_certificate]: [Option<&Arc<Certificate>>; 2],
+    metrics: &Metrics,
 ) -> Result<(Bound, Bound), String> {
     let server = &config.server;
     let limits = |connections_max, connections_per_peer_max| Limits {
@@ -165,17 +171,20 @@ fn bind(
         receive_timeout: Duration::from_millis(server.receive_timeout_ms),
         send_timeout: Duration::from_millis(server.send_timeout_ms),
     };
-    let bind = |address, reuse_port, certificate: Option<&Arc<Certificate>>, limits| {
-        Bound::bind(address, reuse_port, certificate.cloned(), limits)
+    let bind = |label, address, reuse_port, certificate: Option<&Arc<Certificate>>, limits| {
+        let counts = metrics.listener(label);
+        Bound::bind(address, reuse_port, certificate.cloned(), limits, counts)
             .map_err(|error| format!("cannot listen on {address}: {error}"))
     };
     let data = bind(
+        "data",
         server.listen,
         server.reuse_port,
         certificate,
         limits(server.connections_max, server.connections_per_peer_max),
     )?;
     let operator = bind(
+        "admin",
         config.admin.listen,
         config.admin.reuse_port,
         admin_certificate,
@@ -362,43 +371,6 @@ async fn assemble(config: &Config) -> Result<(Arc<Gate>, Writer, Arc<System>), F
     Ok((Arc::new(gate), writer, system))
 }
 
-/// An unqualified name must mean the same to the policy and to the server.
-pub(super) fn agree(policy: &Policy, stores: &config::Stores) -> Result<(), String> {
-    let mysql = stores.mysql.as_ref().map(|store| store.database.as_str());
-    let mongodb = stores.mongodb.as_ref().map(|store| store.database.as_str());
-    for (store, configured) in [(Store::Mysql, mysql), (Store::Mongodb, mongodb)] {
-        let (Some(configured), Some(named)) = (configured, policy.default_namespace(store)) else {
-            continue;
-        };
-        if configured != named {
-            return Err(format!(
-                "[stores.{store}] `database` is `{configured}` in the configuration and `{named}` in the policy: make them the same"
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// Names in the configuration that stand for roles which the policy lacks, and what to do: who comes with one is refused
-/// everything.
-pub(super) fn unknown_roles(policy: &Policy, auth: &config::Auth) -> Vec<String> {
-    let unknown = auth.certificates.iter();
-    let unknown = unknown.filter(|(_, role)| policy.role(role).is_none());
-    unknown
-        .map(|(name, role)| {
-            format!(
-                "[auth.certificates] gives `{name}` the role `{role}`, which the policy does not have, so that it is refused everything: add [roles.{role}] to the policy, or name another role"
-            )
-        })
-        .collect()
-}
-
-fn warn_of_roles(policy: &Policy, auth: &config::Auth) {
-    for fault in unknown_roles(policy, auth) {
-        tracing::warn!("{fault}");
-    }
-}
-
 /// Asks every configured store, again and again, whether it answers.
 async fn probe(gate: Arc<Gate>) {
     let configured = Store::ALL
@@ -484,12 +456,21 @@ async fn keep_overrides(gate: Arc<Gate>, config: Config, changes: Arc<Changes>) 
     overrides.keep(&system, &changes, &gate.policy).await;
 }
 
+/// Redis is connected to meanwhile: that it was not yet is no news.
 async fn tell_modes(gate: Arc<Gate>) {
+    tokio::time::sleep(REDIS_CONNECTS_WITHIN).await;
     gate.limiter.tell_modes(&gate.policy).await;
 }
 
 async fn keep_token_keys(gate: Arc<Gate>) {
-    gate.keys.keep_token_keys().await;
+    let telling = async {
+        while let Some(state) = gate.keys.token_keys(Instant::now()) {
+            gate.health.set_token_keys(state);
+            gate.metrics.set_token_keys(state);
+            tokio::time::sleep(PROBE_INTERVAL).await;
+        }
+    };
+    tokio::join!(gate.keys.keep_token_keys(), telling);
 }
 
 async fn keep_catalogues(gate: Arc<Gate>) {

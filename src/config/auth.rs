@@ -171,7 +171,14 @@ fn key_source(reader: &mut Reader<'_>, section: &mut Section<'_>) -> Option<KeyS
             );
             None
         }
-        (Some(_), Some(_)) | (None, None) => {
+        (Some(_), Some(_)) => {
+            reader.missing(
+                section,
+                "[auth.jwt] has both `jwks_file` and `jwks_url`: leave one out",
+            );
+            None
+        }
+        (None, None) => {
             reader.missing(
                 section,
                 "[auth.jwt] needs one of `jwks_file` and `jwks_url`",

@@ -121,16 +121,21 @@ fn server(out: &mut Vec<String>, old: &Server, new: &Server) {
             memory_bytes_max,
             rows_max,
             connections_max,
-            connections_per_peer_max,
             receive_timeout_ms,
             send_timeout_ms,
             drain_grace_ms,
             drain_delay_ms,
-            reuse_port,
+            reuse_port;
+            connections_per_peer_max
         },
         old,
         new
     );
+    // What follows from other keys has not changed by itself.
+    let is_derived = old.has_default_per_peer() && new.has_default_per_peer();
+    if !is_derived && old.connections_per_peer_max != new.connections_per_peer_max {
+        out.push(name("server", "connections_per_peer_max"));
+    }
 }
 
 fn stores(out: &mut Vec<String>, old: &Stores, new: &Stores) {

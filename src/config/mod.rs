@@ -123,7 +123,7 @@ pub enum LogFormat {
     Text,
 }
 
-/// Every fault of a configuration.
+/// Every fault of a configuration, in the file's order.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
 pub struct Faults(pub Vec<Fault>);
@@ -135,6 +135,7 @@ impl Config {
             Faults(vec![Fault {
                 place: path.display().to_string(),
                 message: format!("cannot be read: {error}"),
+                at: 0,
             }])
         })?;
         Self::parse(path, &text, &|name| std::env::var(name).ok())
@@ -171,7 +172,11 @@ impl Config {
                 stores,
                 log,
             }),
-            _ => Err(Faults(reader.faults)),
+            _ => {
+                let mut faults = reader.faults;
+                faults.sort_by_key(|fault| fault.at);
+                Err(Faults(faults))
+            }
         }
     }
 }
@@ -181,12 +186,7 @@ fn server(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Server {
     let tls = tls::listener(reader, &mut section);
     let listen = listen(reader, &mut section, 8080);
     let connections_max = reader.integer(&mut section, "connections_max", 1..=1 << 20, 4096);
-    // On loopback all have one address. Elsewhere, one must not take the places of all others.
-    let per_peer = if listen.ip().is_loopback() {
-        connections_max
-    } else {
-        connections_max.div_ceil(2)
-    };
+    let per_peer = connections_per_peer_default(&listen, connections_max);
     let server = Server {
         listen,
         tls,
@@ -222,6 +222,23 @@ fn server(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Server {
     };
     reader.finish(section);
     server
+}
+
+/// On loopback all have one address. Elsewhere, one must not take the places of all others.
+fn connections_per_peer_default(listen: &SocketAddr, connections_max: u64) -> u64 {
+    if listen.ip().is_loopback() {
+        connections_max
+    } else {
+        connections_max.div_ceil(2)
+    }
+}
+
+impl Server {
+    /// Whether `connections_per_peer_max` is what follows from the other keys.
+    fn has_default_per_peer(&self) -> bool {
+        let default = connections_per_peer_default(&self.listen, self.connections_max as u64);
+        self.connections_per_peer_max as u64 == default
+    }
 }
 
 fn listen(reader: &mut Reader<'_>, section: &mut Section<'_>, port: u16) -> SocketAddr {

@@ -14,6 +14,8 @@ pub struct Fault {
     /// `bulkhead.toml:12:8`, or the environment variable's name.
     pub place: String,
     pub message: String,
+    /// Where it stands in the file, in bytes, for their order.
+    pub(super) at: usize,
 }
 
 impl fmt::Display for Fault {
@@ -79,6 +81,7 @@ impl<'e> Reader<'e> {
         self.faults.push(Fault {
             place: format!("{}:{line}:{column}", self.path.display()),
             message: message.into(),
+            at: span.start,
         });
     }
 
@@ -91,6 +94,7 @@ impl<'e> Reader<'e> {
             self.faults.push(Fault {
                 place: self.path.display().to_string(),
                 message,
+                at: 0,
             });
         }
     }
@@ -191,6 +195,7 @@ impl<'e> Reader<'e> {
         self.faults.push(Fault {
             place: format!("environment variable {name}"),
             message,
+            at: usize::MAX,
         });
     }
 

@@ -81,6 +81,31 @@ fn every_fault_is_reported_at_once_with_its_place() {
             "{expected} is not among {faults:#?}"
         );
     }
+    let place = |fault: &String| {
+        fault
+            .strip_prefix("b.toml:")?
+            .split(':')
+            .next()?
+            .parse()
+            .ok()
+    };
+    let lines: Vec<u32> = faults.iter().filter_map(place).collect();
+    assert!(lines.len() > 4 && lines.is_sorted(), "{faults:#?}");
+}
+
+#[test]
+fn one_source_of_an_issuers_keys() {
+    let jwt = "[auth.jwt]\nissuer='i'\naudience='a'\nalgorithms=['ES256']\nblacklist_unavailable='allow'\n";
+    for (keys, words) in [
+        (
+            "jwks_file='/f'\njwks_url='https://i/k'",
+            "has both `jwks_file` and `jwks_url`",
+        ),
+        ("", "needs one of `jwks_file` and `jwks_url`"),
+    ] {
+        let faults = parse(&format!("{MINIMAL}{jwt}{keys}\n"), &[]).unwrap_err();
+        assert!(faults.len() == 1 && faults[0].contains(words), "{faults:?}");
+    }
 }
 
 #[test]
@@ -244,6 +269,17 @@ fn changes_are_named_key_by_key() {
         &["[server] threads", "[server] rows_max"],
     );
     check(&with("[log]\nfilter='debug'"), &["[log] filter"]);
+    // What follows from another key is not named beside it.
+    let per_peer = "[server] connections_per_peer_max";
+    check(
+        &with("[server]\nconnections_max=10"),
+        &["[server] connections_max"],
+    );
+    check(
+        &with("[server]\nconnections_max=10\nconnections_per_peer_max=4"),
+        &["[server] connections_max", per_peer],
+    );
+    check(&with("[server]\nconnections_per_peer_max=4"), &[per_peer]);
     check(&with("[admin]\nlisten='127.0.0.1:1'"), &["[admin] listen"]);
     check(
         &base.replace("password = \"s\"", "password = \"t\""),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    KeyUsagePurpose, SanType,
 };
 
 use super::error::DevError;
@@ -112,6 +112,10 @@ impl Authority {
             return Ok(false);
         }
         let mut params = parameters(&leaf.common_name, leaf.names.clone())?;
+        if let Some(uri) = &leaf.uri {
+            let uri = SanType::URI(uri.as_str().try_into()?);
+            params.subject_alt_names.push(uri);
+        }
         params.extended_key_usages = vec![leaf.usage.clone()];
         let (certificate_pem, key_pem) = self.sign(params)?;
         folder::write_private(&key, key_pem.as_bytes(), &Account::Current)?;
@@ -140,6 +144,7 @@ pub(crate) struct Leaf {
     pub common_name: String,
     /// DNS names and addresses.
     pub names: Vec<String>,
+    pub uri: Option<String>,
     pub usage: ExtendedKeyUsagePurpose,
 }
 

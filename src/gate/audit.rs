@@ -47,7 +47,8 @@ impl Gate {
             .err()
             .and_then(|problem| record.refused(problem));
         if let Some(event) = refused {
-            let kept = self.audit.keep(&event).await;
+            // Rare, and large: see the bound on a request's future.
+            let kept = Box::pin(async move { self.audit.keep(&event).await }).await;
             kept.map_err(|error| record.cause(&error))?;
         }
         answer

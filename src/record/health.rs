@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
 
+use crate::authenticate::tokens::KeyState;
 use crate::lock::Unpoisoned as _;
 use crate::operation::Store;
 
@@ -93,6 +94,8 @@ pub struct Health {
     in_flight: AtomicUsize,
     idle: Notify,
     rejected: Mutex<Option<Rejected>>,
+    /// What is known of the keys of the tokens' issuer; `None` where tokens are not honoured.
+    token_keys: Mutex<Option<KeyState>>,
 }
 
 /// A request under way, counted until this is dropped.
@@ -165,6 +168,10 @@ impl Health {
     /// The policy on disk that is not in force, if there is one.
     pub fn rejected(&self) -> Option<Rejected> {
         self.rejected.lock().unpoisoned().clone()
+    }
+
+    pub fn set_token_keys(&self, state: KeyState) {
+        *self.token_keys.lock().unpoisoned() = Some(state);
     }
 
     pub fn down(&self, store: Store) {
@@ -269,6 +276,16 @@ impl Health {
         }
         if self.rejected().is_some() {
             warnings.push("the policy on disk is refused; the one before is in force".to_owned());
+        }
+        match *self.token_keys.lock().unpoisoned() {
+            Some(KeyState::Missing) => warnings.push(
+                "the keys of the tokens' issuer are not known: no token is honoured".to_owned(),
+            ),
+            Some(KeyState::Old { .. }) => warnings.push(
+                "the keys of the tokens' issuer cannot be read again: tokens are verified with those known before"
+                    .to_owned(),
+            ),
+            Some(KeyState::Fresh { .. }) | None => {}
         }
         warnings
     }
@@ -386,5 +403,23 @@ mod tests {
         assert!(health.is_healthy());
         health.policy_accepted();
         assert_eq!(health.report()["status"], "ok");
+    }
+
+    #[test]
+    fn the_keys_of_tokens_show_in_health() {
+        let health = Health::default();
+        health.system(true);
+        for (state, warning) in [
+            (KeyState::Missing, Some("no token is honoured")),
+            (KeyState::Old { keys: 1 }, Some("cannot be read again")),
+            (KeyState::Fresh { keys: 1 }, None),
+        ] {
+            health.set_token_keys(state);
+            let report = health.report();
+            let told = report.get("warnings").map(|told| told[0].to_string());
+            assert_eq!(told.is_some(), warning.is_some(), "{state:?}");
+            let has = |words| told.as_ref().is_some_and(|told| told.contains(words));
+            assert!(warning.is_none_or(has), "{told:?}");
+        }
     }
 }

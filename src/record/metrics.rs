@@ -4,6 +4,7 @@
 
 mod grants;
 mod limiter;
+mod listeners;
 mod tls;
 
 use std::sync::Mutex;
@@ -15,6 +16,7 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
+use crate::authenticate::tokens::KeyState;
 use crate::error::Code;
 use crate::execute::pool::PoolState;
 use crate::lock::Unpoisoned as _;
@@ -23,6 +25,8 @@ use crate::record::health::Grants;
 use crate::record::seal::SealCounts;
 use grants::NativeGrants;
 use limiter::LimiterMetrics;
+pub use listeners::ListenerCounts;
+use listeners::Listeners;
 
 /// Upper bounds in seconds: from a cached single-row read to the longest statement time-out.
 const QUERY_BUCKETS: [f64; 14] = [
@@ -109,6 +113,9 @@ pub struct Metrics {
     policy_reloads: IntCounterVec,
     pub tls: tls::TlsMetrics,
     native_grants: NativeGrants,
+    listeners: Listeners,
+    /// Without a series where tokens are not honoured.
+    token_keys: IntGaugeVec,
 }
 
 impl Metrics {
@@ -186,6 +193,12 @@ impl Metrics {
             policy_reloads: policy_reloads(&make)?,
             tls: tls::TlsMetrics::new(&make)?,
             native_grants: NativeGrants::new(&make)?,
+            listeners: Listeners::new(&make)?,
+            token_keys: make.gauges_by(
+                "bulkhead_token_issuer_keys",
+                "Keys of the tokens' issuer that tokens are verified with, by whether they could be read when last asked for (`fresh`, `old`); 0: no token is honoured.",
+                &["state"],
+            )?,
             registry: make.build_info()?,
         })
     }
@@ -270,6 +283,20 @@ impl Metrics {
 
     pub fn set_grants(&self, store: Store, grants: Grants, held_back: bool) {
         self.native_grants.set(store, grants, held_back);
+    }
+
+    /// What the connections of a listener (`data`, `admin`) are counted by.
+    pub fn listener(&self, listener: &str) -> ListenerCounts {
+        self.listeners.of(listener)
+    }
+
+    pub fn set_token_keys(&self, state: KeyState) {
+        let is_old = matches!(state, KeyState::Old { .. });
+        for (label, counts) in [("fresh", !is_old), ("old", is_old)] {
+            let keys = if counts { state.keys() } else { 0 };
+            let keys = i64::try_from(keys).unwrap_or(i64::MAX);
+            self.token_keys.with_label_values(&[label]).set(keys);
+        }
     }
 
     pub fn count_reload(&self, accepted: bool) {

@@ -258,7 +258,8 @@ const fn is_refusal(code: Code) -> bool {
         | Code::RequestAbandoned
         | Code::MemoryExhausted
         | Code::ConnectionsExhausted
-        | Code::AuditUnavailable => false,
+        | Code::AuditUnavailable
+        | Code::AuthUnavailable => false,
     }
 }
 

@@ -234,4 +234,17 @@ async fn a_certificate_is_a_caller_and_a_key_must_agree_with_it() {
         count == 1
     })
     .await;
+    // Who lists the names is told which there were; the caller, that they stand for nothing.
+    let (_, body) = ask(https, &ca, nameless(), None, None).await.unwrap();
+    let detail = body["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("the certificate of the connection stands for no role"),
+        "{body}"
+    );
+    assert!(!detail.contains("other"), "{body}");
+    let named = "which has `other.internal`, `spiffe://cluster/ns/shop/sa/other`";
+    eventually("the log has the names", || async {
+        sidecar.has_logged(named)
+    })
+    .await;
 }

@@ -21,6 +21,18 @@ async fn code_of(headers: &[(&str, String)]) -> (u16, String) {
 async fn keys_that_are_none() {
     let dev = shared();
     assert_eq!(code_of(&[]).await, (401, "auth.missing".into()));
+    // RFC 6750 section 3: how to authenticate, and an error where something was shown.
+    let url = format!("{}/v1/whoami", dev.http);
+    for (headers, expected) in [
+        (&[][..], "Bearer realm=\"bulkhead\""),
+        (
+            &[("x-api-key", "x".to_owned())],
+            "Bearer realm=\"bulkhead\", error=\"invalid_token\"",
+        ),
+    ] {
+        let reply = support::send(Method::GET, &url, headers, None).await;
+        assert_eq!(reply.headers["www-authenticate"], expected);
+    }
     let mut damaged = dev.app.clone();
     let last = damaged.pop().unwrap();
     damaged.push(if last == '0' { '1' } else { '0' });

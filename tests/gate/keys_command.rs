@@ -2,6 +2,7 @@
 
 use std::process::{Command, Output};
 
+use bulkhead::authenticate::keys::{self, NewKey};
 use bulkhead::execute::settings::SqlStoreSettings;
 use serde_json::Value;
 
@@ -227,20 +228,138 @@ async fn a_first_key_is_made_once() {
             .filter(|one| one.status.code() == Some(code))
             .count()
     };
-    assert_eq!((codes(0), codes(1)), (1, 5), "{outcomes:?}");
+    // An installer may do it again and again: nothing is made or printed, and nothing is wrong.
+    assert_eq!(codes(0), 6, "{outcomes:?}");
+    let made = outcomes.iter().filter(|one| !one.stdout.is_empty()).count();
+    assert_eq!(made, 1, "{outcomes:?}");
+    let told =
+        |one: &&Output| String::from_utf8_lossy(&one.stderr).contains("there is a key already");
+    assert_eq!(outcomes.iter().filter(told).count(), 5, "{outcomes:?}");
     let count = async |query: &str| -> i64 { client.query_one(query, &[]).await.unwrap().get(0) };
     assert_eq!(count("SELECT count(*) FROM api_keys").await, 1);
     let audited = "SELECT count(*) FROM audit_logs WHERE action = 'keys.bootstrap'";
     assert_eq!(count(audited).await, 1);
     // Nor again when the table has been emptied; other keys are made as ever.
     client.batch_execute("DELETE FROM api_keys").await.unwrap();
-    assert_eq!(with_database(dev, &settings, &first).status.code(), Some(1));
+    let nothing = |output: Output| output.status.success() && output.stdout.is_empty();
+    assert!(nothing(with_database(dev, &settings, &first)));
     let another = ["keys", "create", "--role", "app", "--name", "another"];
     assert!(with_database(dev, &settings, &another).status.success());
     // And not where keys were made without it.
     let settings = own_database(dev, "keys_not_first").await;
     assert!(with_database(dev, &settings, &another).status.success());
-    assert_eq!(with_database(dev, &settings, &first).status.code(), Some(1));
+    assert!(nothing(with_database(dev, &settings, &first)));
+}
+
+#[tokio::test]
+async fn without_system_tables_it_says_how_they_are_made() {
+    let dev = shared();
+    let settings = own_database(dev, "keys_no_tables").await;
+    let client = bulkhead::system::connect(&settings).await.unwrap();
+    client
+        .batch_execute("DROP TABLE api_keys CASCADE")
+        .await
+        .unwrap();
+    let create = ["keys", "create", "--role", "app", "--name", "early"];
+    for arguments in [&["keys", "list"][..], &create] {
+        let output = with_database(dev, &settings, arguments);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert!(told.contains("run `bulkhead schema apply`"), "{told}");
+    }
+}
+
+#[test]
+fn what_does_not_go_together_or_cannot_be_shown_is_refused() {
+    let dev = shared();
+    let create = ["keys", "create", "--role", "app"];
+    for (more, words) in [
+        (&["--name", ""][..], "must not be empty"),
+        (&["--name", "a\u{1b}[2Jb"], "no control characters"),
+        (&["--name", "a", "--user", ""], "must not be empty"),
+        (
+            &["--name", "a", "--format", "json", "--output", "env"],
+            "leave one out",
+        ),
+        (
+            &["--name", "a", "--secret-name", "s"],
+            "add `--output secret`",
+        ),
+        (
+            &["--name", "a", "--secret-name", "s", "--output", "env"],
+            "add `--output secret`",
+        ),
+    ] {
+        let output = dev.bulkhead(&[&create, more].concat());
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(told.contains(words) && !told.contains('\u{1b}'), "{told}");
+    }
+}
+
+/// A whole key, given where its id is wanted, is not repeated.
+#[tokio::test]
+async fn a_key_given_for_its_id_is_not_shown() {
+    let dev = shared();
+    let made = made(dev, &["--user", "u\u{e9}7"]);
+    let (id, key) = (made["id"].as_str().unwrap(), made["key"].as_str().unwrap());
+    // Not copied whole: the id is taken out of it all the same.
+    let rotated = dev.bulkhead(&["keys", "rotate", &key[..key.len() - 1]]);
+    let revoked = dev.bulkhead(&["keys", "revoke", key]);
+    let again = dev.bulkhead(&["keys", "revoke", key]);
+    assert_eq!(again.status.code(), Some(1), "{again:?}");
+    for output in [&rotated, &revoked, &again] {
+        let shown = format!("{output:?}");
+        assert!(!shown.contains(&key[21..60]), "{shown}");
+        assert!(shown.contains(id), "{shown}");
+    }
+    assert!(rotated.status.success() && revoked.status.success());
+
+    // Names that others wrote into the table are shown as a terminal may see them.
+    let named = "UPDATE api_keys SET name = $2 WHERE id = $1";
+    let client = postgres(dev).await;
+    client
+        .execute(named, &[&id, &"a\u{1b}[31m\nb"])
+        .await
+        .unwrap();
+    let listed = text(&dev.bulkhead(&["keys", "list"]));
+    let line = listed.lines().find(|line| line.starts_with(id)).unwrap();
+    assert!(
+        line.contains("a\\u{1b}[31m\\nb") && line.contains("u\u{e9}7"),
+        "{line}"
+    );
+    assert!(!listed.contains('\u{1b}'));
+}
+
+#[tokio::test]
+async fn keys_without_a_role_of_the_policy_are_named_by_check() {
+    let dev = shared();
+    let settings = own_database(dev, "keys_roles").await;
+    let mut client = bulkhead::system::connect(&settings).await.unwrap();
+    let mut made = Vec::new();
+    for role in ["app", "gone"] {
+        let new = NewKey {
+            name: role.into(),
+            user_id: None,
+            role: role.into(),
+            expires_at: None,
+        };
+        made.push(keys::create(&mut client, &new).await.unwrap().id);
+    }
+    let line = || {
+        let checked = text(&with_database(dev, &settings, &["check"]));
+        let line = checked.lines().find(|line| line.contains("  keys  "));
+        line.unwrap_or(&checked).to_owned()
+    };
+    let told = line();
+    let words = format!(
+        "warning: 1 with a role that the policy does not have, so that they are refused everything: `{}` (`gone`)",
+        made[1]
+    );
+    assert!(told.starts_with("ok") && told.ends_with(&words), "{told}");
+    keys::revoke(&mut client, &made[1]).await.unwrap();
+    let told = line();
+    assert!(told.ends_with("each has a role of the policy"), "{told}");
 }
 
 #[tokio::test]

@@ -2,6 +2,8 @@
 
 use hyper::Version;
 use rustix::process::Signal;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 
 use crate::support::tls::{Certificates, Speaker, Versions, connect};
 use crate::support::{Sidecar, eventually, shared};
@@ -108,6 +110,7 @@ async fn the_oldest_version_and_who_must_show_a_certificate() {
 
 #[tokio::test]
 async fn a_renewed_certificate_is_taken_and_a_bad_pair_is_not() {
+    let began = std::time::Instant::now();
     let certificates = Certificates::new(&[]);
     let sidecar = start(&certificates, &[("min_version", "1.2".to_owned())]);
     let shown = async || {
@@ -156,6 +159,68 @@ async fn a_renewed_certificate_is_taken_and_a_bad_pair_is_not() {
     assert!(sidecar.metric(taken).await >= 2.0);
     // The connection from before has seen none of it.
     assert_eq!(standing.get("/livez").await.unwrap().0, 200);
+    let open = "bulkhead_connections_open{listener=\"data\"}";
+    assert!(sidecar.metric(open).await >= 1.0);
+
+    // What expires earlier says so as soon as it is in use.
+    let mut params = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap();
+    params.not_after = rcgen::date_time_ymd(2031, 1, 1);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    let reloads = sidecar.metric(taken).await;
+    std::fs::write(certificates.path("server.pem"), certificate.pem()).unwrap();
+    std::fs::write(certificates.path("server.key"), key.serialize_pem()).unwrap();
+    eventually("it is in use", async || {
+        sidecar.metric(taken).await > reloads
+    })
+    .await;
+    let year_2032_s = 1_956_528_000.0;
+    let now = std::time::SystemTime::now();
+    let now = now
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs_f64();
+    eventually("its expiry is the metric", async || {
+        sidecar.metric(expiry).await + now < year_2032_s
+    })
+    .await;
+    assert!(
+        began.elapsed() < std::time::Duration::from_secs(60),
+        "the look of every minute has come first"
+    );
+}
+
+#[tokio::test]
+async fn a_failed_handshake_is_counted_and_told() {
+    let certificates = Certificates::new(&[]);
+    let sidecar = start(
+        &certificates,
+        &[("client_ca_file", certificates.text("ca.pem"))],
+    );
+    let failed = "bulkhead_tls_handshakes_failed_total{listener=\"data\"}";
+    assert_eq!(sidecar.metric(failed).await, 0.0);
+    assert!(
+        !livez(
+            &sidecar.http,
+            certificates.client(None, ANY),
+            Version::HTTP_11
+        )
+        .await
+    );
+    eventually("it is counted", async || {
+        sidecar.metric(failed).await >= 1.0
+    })
+    .await;
+    eventually("it is told", async || {
+        let words = [
+            "a client's TLS handshake failed",
+            "\"peer\":\"127.0.0.1\"",
+            "\"INFO\"",
+            "no certificates",
+        ];
+        sidecar.lines_with(&words) > 0
+    })
+    .await;
 }
 
 #[test]
@@ -177,6 +242,24 @@ fn development_certificates_are_made_once_and_never_written_over() {
     }
     certificates.make(&["one", "two"]);
     assert_eq!(read(), first);
+
+    // A client may be known by a URI, as `[auth.certificates]` has it.
+    let uri = "spiffe://cluster/ns/shop/sa/web";
+    let make = |client: &str| {
+        std::process::Command::new(env!("CARGO_BIN_EXE_bulkhead"))
+            .args(["certs", "dev", "--client", client, "--dir"])
+            .arg(certificates.path(""))
+            .output()
+            .unwrap()
+    };
+    assert!(make(&format!("web={uri}")).status.success());
+    let web = CertificateDer::from_pem_file(certificates.path("web.pem")).unwrap();
+    let web = webpki::EndEntityCert::try_from(&web).unwrap();
+    assert_eq!(web.valid_uri_names().collect::<Vec<_>>(), [uri]);
+    assert_eq!(web.valid_dns_names().count(), 0);
+    for wrong in ["web2=nothing", "we/b=spiffe://a/b", "web2="] {
+        assert_eq!(make(wrong).status.code(), Some(2), "{wrong}");
+    }
 
     // A pair that has lost a half is not made anew, and nothing else is made beside it.
     std::fs::remove_file(certificates.path("one.key")).unwrap();

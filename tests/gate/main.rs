@@ -33,6 +33,7 @@ mod limits_faults;
 mod limits_overrides;
 mod listener_tls;
 mod memory;
+mod operator;
 mod outage;
 mod outcome;
 mod overload;

@@ -142,7 +142,8 @@ async fn redis(dev: &Dev) -> redis::aio::MultiplexedConnection {
         .unwrap()
 }
 
-#[tokio::test]
+/// The keys are served while `check` is waited for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_opens_until_it_is_in_the_blacklist() {
     let dev = shared();
     let authority = Authority::new();
@@ -186,6 +187,16 @@ async fn a_token_opens_until_it_is_in_the_blacklist() {
     })
     .await;
     assert_eq!(code(&sidecar, &other).await, "ok");
+    // Who is taken out of the blacklist is let in again.
+    redis::cmd("DEL")
+        .arg("jwt:blacklist:gate-1")
+        .exec_async(&mut redis)
+        .await
+        .unwrap();
+    eventually("the token opens again", || async {
+        code(&sidecar, &token).await == "ok"
+    })
+    .await;
 
     // Tokens of a key that nobody published have it looked for, but not each of them.
     let before = publisher.asked.load(Ordering::SeqCst);
@@ -196,12 +207,97 @@ async fn a_token_opens_until_it_is_in_the_blacklist() {
     }
     let asked = publisher.asked.load(Ordering::SeqCst) - before;
     assert!(asked <= 1, "asked {asked} times");
+    assert_eq!(
+        bulkhead(&sidecar, "check")
+            .lines()
+            .find(|line| line.contains("token issuer")),
+        Some(&*format!(
+            "ok    token issuer   1 usable key in `localhost:{}/keys`",
+            publisher.address.port()
+        ))
+    );
+    assert_eq!(
+        sidecar
+            .metric("bulkhead_token_issuer_keys{state=\"fresh\"}")
+            .await,
+        1.0
+    );
     publisher.set.lock().unwrap().clear();
     assert_eq!(
         code(&sidecar, &other).await,
         "ok",
         "the keys hold while they cannot be read"
     );
+}
+
+fn bulkhead(sidecar: &Sidecar, command: &str) -> String {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_bulkhead"))
+        .args([command, "--config"])
+        .arg(&sidecar.config)
+        .output()
+        .unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Who looks for the cause must not be sent to a database.
+#[tokio::test]
+async fn an_issuer_that_cannot_be_asked_is_named() {
+    let dev = shared();
+    let issuer = Issuer::new("one");
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = closed.local_addr().unwrap().port();
+    drop(closed);
+    let jwt = format!("jwks_url = 'https://localhost:{port}/keys'");
+    let sidecar = sidecar(dev, &jwt, |_| {});
+    sidecar.ready().await;
+    let reply = whoami(&sidecar.http, &issuer.token(&json!({"jti": "i1"}))).await;
+    assert_eq!(
+        (reply.status, reply.code()),
+        (503, "auth.unavailable"),
+        "{}",
+        reply.text
+    );
+    let detail = reply.body["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("issuer") && !reply.text.contains("database"),
+        "{}",
+        reply.text
+    );
+    eventually("health and metrics tell it", || async {
+        let url = format!("{}/health", sidecar.admin);
+        let health = crate::support::send(hyper::Method::GET, &url, &[], None).await;
+        let series = "bulkhead_token_issuer_keys{state=\"fresh\"} 0";
+        let url = format!("{}/metrics", sidecar.admin);
+        let metrics = crate::support::send(hyper::Method::GET, &url, &[], None).await;
+        health.text.contains("no token is honoured") && metrics.text.contains(series)
+    })
+    .await;
+    let checked = bulkhead(&sidecar, "check");
+    let line = checked
+        .lines()
+        .find(|line| line.starts_with("FAIL  token issuer"));
+    assert!(
+        line.is_some_and(|line| line.contains("refused")),
+        "{checked}"
+    );
+
+    // A set without a key for the algorithms is none.
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("jwks.json");
+    std::fs::write(&file, issuer.set()).unwrap();
+    let text = std::fs::read_to_string(&sidecar.config).unwrap();
+    let mut config: toml::Table = text.parse().unwrap();
+    let jwt = config["auth"]["jwt"].as_table_mut().unwrap();
+    jwt.remove("jwks_url");
+    jwt.insert("jwks_file".into(), file.to_str().unwrap().into());
+    jwt.insert("algorithms".into(), vec!["RS256"].into());
+    std::fs::write(&sidecar.config, config.to_string()).unwrap();
+    let checked = bulkhead(&sidecar, "check");
+    let line = checked
+        .lines()
+        .find(|line| line.starts_with("FAIL  token issuer"));
+    let words = "no key with a `kid` and one of the allowed algorithms";
+    assert!(line.is_some_and(|line| line.contains(words)), "{checked}");
 }
 
 /// Without the blacklist nobody knows what was revoked: refused by default, honoured where the operator said so.

@@ -275,6 +275,14 @@ impl Sidecar {
         self.log.lock().unwrap().contains(words)
     }
 
+    /// The first line of its log that has these words.
+    pub fn line(&self, words: &str) -> Option<String> {
+        let log = self.log.lock().unwrap();
+        log.lines()
+            .find(|line| line.contains(words))
+            .map(str::to_owned)
+    }
+
     /// How many lines of its log have all of these words.
     pub fn lines_with(&self, words: &[&str]) -> usize {
         let log = self.log.lock().unwrap();

@@ -19,7 +19,10 @@ const LIMITS: Limits = Limits {
 /// Serves what the handler knows of its peer. Returns the address, and what stops it.
 fn start(tls: Option<Arc<Certificate>>) -> (SocketAddr, watch::Sender<Phase>) {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    let bound = Bound::bind(any, false, tls, LIMITS).unwrap();
+    let counts = crate::record::metrics::Metrics::new()
+        .unwrap()
+        .listener("data");
+    let bound = Bound::bind(any, false, tls, LIMITS, counts).unwrap();
     let address = bound.address().unwrap();
     let listener = bound.listen().unwrap();
     let (phase, phases) = watch::channel(Phase::Serving);

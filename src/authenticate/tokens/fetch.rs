@@ -27,16 +27,17 @@ const HTTPS_PORT: u16 = 443;
 /// # Errors
 /// A text for the log.
 pub async fn get(url: &Uri, ca_file: Option<&Path>) -> Result<Vec<u8>, String> {
-    // Without the query, which may be somebody's secret.
-    let place = format!(
-        "{}{}",
-        url.authority().map_or("", |it| it.as_str()),
-        url.path()
-    );
+    let place = place(url);
     match tokio::time::timeout(FETCH_TIMEOUT, fetch(url, ca_file)).await {
         Ok(fetched) => fetched.map_err(|error| format!("`{place}`: {error}")),
         Err(_) => Err(format!("`{place}` did not answer in time")),
     }
+}
+
+/// The URL as it may be shown: without the query, which may be somebody's secret.
+pub fn place(url: &Uri) -> String {
+    let authority = url.authority().map_or("", |it| it.as_str());
+    format!("{authority}{}", url.path())
 }
 
 async fn fetch(

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -43,6 +44,27 @@ struct Loaded {
     at: Option<Instant>,
 }
 
+/// What is known of the issuer's keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyState {
+    /// They were read when they were last asked for.
+    Fresh { keys: usize },
+    /// They could not be read again; those known before hold for a while.
+    Old { keys: usize },
+    /// They were never read, or so long ago that they hold no more: no token is honoured.
+    Missing,
+}
+
+impl KeyState {
+    /// How many keys tokens are verified with.
+    pub const fn keys(self) -> usize {
+        match self {
+            Self::Fresh { keys } | Self::Old { keys } => keys,
+            Self::Missing => 0,
+        }
+    }
+}
+
 pub struct KeySet {
     source: KeySource,
     algorithms: Vec<Algorithm>,
@@ -51,6 +73,8 @@ pub struct KeySet {
     loaded: ArcSwap<Loaded>,
     /// When an unknown `kid` last had the keys fetched. Held while that goes on.
     asked_at: Mutex<Option<Instant>>,
+    /// Whether they could not be read when they were last asked for.
+    has_failed: AtomicBool,
 }
 
 impl KeySet {
@@ -68,6 +92,7 @@ impl KeySet {
                 at: None,
             }),
             asked_at: Mutex::default(),
+            has_failed: AtomicBool::new(false),
         };
         if let KeySource::File(path) = &settings.source {
             set.take(read(path)?, now)?;
@@ -98,9 +123,7 @@ impl KeySet {
         }
         match self.known(kid, now) {
             Some(found) => Ok(found),
-            None if self.is_stale(now) => Err(Error::TokenUnavailable(
-                "the issuer's keys cannot be fetched".into(),
-            )),
+            None if self.is_stale(now) => Err(Error::IssuerUnavailable),
             None => Err(Error::Token(Fault::unknown_kid(kid))),
         }
     }
@@ -118,6 +141,17 @@ impl KeySet {
         at.is_none_or(|at| now.saturating_duration_since(at) >= self.stale_max)
     }
 
+    pub fn state(&self, now: Instant) -> KeyState {
+        let keys = self.loaded.load().keys.len();
+        if self.is_stale(now) {
+            KeyState::Missing
+        } else if self.has_failed.load(Ordering::Relaxed) {
+            KeyState::Old { keys }
+        } else {
+            KeyState::Fresh { keys }
+        }
+    }
+
     pub async fn keep_fresh(&self) {
         loop {
             let pause = if self.load(Instant::now()).await {
@@ -131,11 +165,10 @@ impl KeySet {
 
     /// Whether the keys could be read. Those there were stay in force when not, until they are stale.
     async fn load(&self, now: Instant) -> bool {
-        let text = match &self.source {
-            KeySource::File(path) => read(path),
-            KeySource::Url { url, ca_file } => fetch::get(url, ca_file.as_deref()).await,
-        };
-        let taken = text.and_then(|text| self.take(text, now));
+        let taken = text_of(&self.source)
+            .await
+            .and_then(|text| self.take(text, now));
+        self.has_failed.store(taken.is_err(), Ordering::Relaxed);
         if let Err(error) = &taken {
             tracing::warn!(
                 error,
@@ -163,6 +196,21 @@ impl KeySet {
     }
 }
 
+async fn text_of(source: &KeySource) -> Result<Vec<u8>, String> {
+    match source {
+        KeySource::File(path) => read(path),
+        KeySource::Url { url, ca_file } => fetch::get(url, ca_file.as_deref()).await,
+    }
+}
+
+/// Reads the keys once; those that can verify by one of `algorithms`.
+pub async fn usable_keys(
+    source: &KeySource,
+    algorithms: &[Algorithm],
+) -> Result<BTreeMap<String, Key>, String> {
+    parse(&text_of(source).await?, algorithms)
+}
+
 fn read(path: &Path) -> Result<Vec<u8>, String> {
     let fault = |cause: String| format!("`{}`: {cause}", path.display());
     let length = std::fs::metadata(path)
@@ -181,7 +229,8 @@ struct Raw {
 
 /// The keys of a set that can verify by one of `algorithms`; others are not for us, and left out.
 pub fn parse(text: &[u8], algorithms: &[Algorithm]) -> Result<BTreeMap<String, Key>, String> {
-    let raw: Raw = serde_json::from_slice(text).map_err(|_| "is not a JWK set".to_owned())?;
+    let raw: Raw =
+        serde_json::from_slice(text).map_err(|_| "what is there is not a JWK set".to_owned())?;
     let mut keys = BTreeMap::new();
     for value in raw.keys.into_iter().take(KEYS_MAX) {
         let Ok(jwk) = serde_json::from_value::<Jwk>(value) else {
@@ -198,7 +247,7 @@ pub fn parse(text: &[u8], algorithms: &[Algorithm]) -> Result<BTreeMap<String, K
         }
     }
     if keys.is_empty() {
-        return Err("has no key with a `kid` and one of the allowed algorithms".into());
+        return Err("the JWK set has no key with a `kid` and one of the allowed algorithms".into());
     }
     Ok(keys)
 }

@@ -15,7 +15,6 @@ mod tests;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use hyper::Uri;
@@ -28,6 +27,7 @@ use super::{Error, Principal};
 use crate::execute::redis::link::{ConnectError, RedisSettings};
 use crate::lock::Unpoisoned as _;
 pub use fault::Fault;
+pub use keyset::KeyState;
 pub use signature::ALGORITHMS;
 
 use blacklist::Blacklist;
@@ -40,7 +40,7 @@ const VERIFIED_MAX: usize = 10_000;
 /// Bytes of a token.
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
 
-/// How old the answer may be that a token is not in the blacklist.
+/// How old the answer may be whether a token is in the blacklist.
 const BLACKLIST_FRESH: Duration = Duration::from_secs(1);
 
 /// Before the subject in a principal's id. No API key's id has a colon.
@@ -100,9 +100,15 @@ pub struct Verified {
     principal: Arc<Principal>,
     /// The set of keys it was verified with.
     generation: u64,
-    revoked: AtomicBool,
-    /// When Redis last said that it is not in the blacklist.
-    cleared_at: Mutex<Option<Instant>>,
+    listed: Mutex<Option<Listed>>,
+}
+
+/// What Redis last said of a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Listed {
+    is_revoked: bool,
+    /// When it was asked.
+    at: Instant,
 }
 
 /// Honours the tokens of one issuer.
@@ -180,8 +186,7 @@ impl Tokens {
             }),
             claims,
             generation,
-            revoked: AtomicBool::new(false),
-            cleared_at: Mutex::default(),
+            listed: Mutex::default(),
         });
         self.verified.insert(digest(text), Arc::clone(&known));
         Ok(known)
@@ -196,32 +201,51 @@ impl Tokens {
     ) -> Result<Arc<Principal>, Error> {
         let key_id = &known.principal.key_id;
         known.claims.lasts(key_id, clock)?;
-        if !known.revoked.load(Ordering::Relaxed) && !known.is_clear(now) {
-            self.ask_blacklist(known, now).await?;
-        }
-        if known.revoked.load(Ordering::Relaxed) {
+        let is_revoked = match known.listed() {
+            Some(listed) if listed.is_fresh(now) => listed.is_revoked,
+            listed => self.ask_blacklist(known, listed, now).await?,
+        };
+        if is_revoked {
             return Err(Fault::Revoked(key_id.clone()).into());
         }
         Ok(Arc::clone(&known.principal))
     }
 
-    async fn ask_blacklist(&self, known: &Verified, now: Instant) -> Result<(), Error> {
+    /// Whether it is revoked. While Redis is away, what it last said of a revoked token holds; a blacklist that is asked
+    /// again is believed in both directions.
+    async fn ask_blacklist(
+        &self,
+        known: &Verified,
+        last: Option<Listed>,
+        now: Instant,
+    ) -> Result<bool, Error> {
         let answer = match &self.blacklist {
             Some(blacklist) => blacklist.has(&known.claims.id).await,
             None => Err("redis is not configured".to_owned()),
         };
         match (answer, self.settings.blacklist_unavailable) {
-            (Ok(true), _) => known.revoked.store(true, Ordering::Relaxed),
-            (Ok(false), _) => known.clear(now),
-            (Err(cause), OnUnavailable::Deny) => return Err(Error::TokenUnavailable(cause)),
+            (Ok(is_revoked), _) => {
+                known.note(Listed {
+                    is_revoked,
+                    at: now,
+                });
+                Ok(is_revoked)
+            }
+            (Err(_), _) if last.is_some_and(|last| last.is_revoked) => Ok(true),
+            (Err(cause), OnUnavailable::Deny) => Err(Error::BlacklistUnavailable(cause)),
             (Err(cause), OnUnavailable::Allow) => {
                 tracing::warn!(
                     cause,
                     "a token is honoured whose revocation cannot be asked for"
                 );
+                Ok(false)
             }
         }
-        Ok(())
+    }
+
+    /// What is known of the issuer's keys.
+    pub fn key_state(&self, now: Instant) -> KeyState {
+        self.keys.state(now)
     }
 
     /// Fetches the issuer's keys again and again, for as long as it is polled.
@@ -231,15 +255,39 @@ impl Tokens {
 }
 
 impl Verified {
-    fn is_clear(&self, now: Instant) -> bool {
-        let cleared_at = self.cleared_at.lock().unpoisoned();
-        cleared_at.is_some_and(|at| now.saturating_duration_since(at) < BLACKLIST_FRESH)
+    fn listed(&self) -> Option<Listed> {
+        *self.listed.lock().unpoisoned()
     }
 
-    fn clear(&self, now: Instant) {
-        let mut cleared_at = self.cleared_at.lock().unpoisoned();
-        *cleared_at = Some(now);
+    /// Of two answers, that of the later question holds.
+    fn note(&self, answer: Listed) {
+        let mut listed = self.listed.lock().unpoisoned();
+        if listed.is_none_or(|known| known.at <= answer.at) {
+            *listed = Some(answer);
+        }
     }
+}
+
+impl Listed {
+    fn is_fresh(self, now: Instant) -> bool {
+        now.saturating_duration_since(self.at) < BLACKLIST_FRESH
+    }
+}
+
+/// Whether tokens could be verified with these settings: how many of the issuer's keys are usable, and where they are
+/// from. May be cancelled.
+///
+/// # Errors
+/// When the keys cannot be read, or none of them is usable.
+pub async fn check(settings: &TokenSettings) -> Result<String, String> {
+    signature::install();
+    let keys = keyset::usable_keys(&settings.source, &settings.algorithms).await?;
+    let place = match &settings.source {
+        KeySource::File(path) => path.display().to_string(),
+        KeySource::Url { url, .. } => fetch::place(url),
+    };
+    let (count, s) = (keys.len(), if keys.len() == 1 { "" } else { "s" });
+    Ok(format!("{count} usable key{s} in `{place}`"))
 }
 
 fn digest(text: &str) -> [u8; 32] {

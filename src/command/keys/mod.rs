@@ -1,6 +1,7 @@
 //! `bulkhead keys create|bootstrap|list|rotate|revoke`.
 
 mod output;
+mod text;
 mod time;
 
 use std::time::Duration;
@@ -15,14 +16,18 @@ use crate::authenticate::keys::{self, Error, ListedKey, NewKey};
 use crate::config::Config;
 use crate::system;
 use output::{Output, Shown};
+use text::{KeyId, plain};
+
+/// The name of a Kubernetes Secret where none is given.
+const SECRET_NAME: &str = "bulkhead-key";
 
 #[derive(Debug, Args)]
 pub struct KeysArgs {
     #[command(flatten)]
     config: ConfigArgs,
-    /// How to print the result
-    #[arg(long, value_enum, default_value_t, global = true)]
-    format: Format,
+    /// How to print the result [default: text]
+    #[arg(long, value_enum, global = true)]
+    format: Option<Format>,
     #[command(subcommand)]
     command: KeysCommand,
 }
@@ -36,7 +41,7 @@ enum KeysCommand {
         #[command(flatten)]
         output: OutputArgs,
     },
-    /// Make the first key of an installation: works once, and only while there is none
+    /// Make the first key of an installation; where there is a key already, or was one, nothing is made, printed or wrong
     Bootstrap {
         #[command(flatten)]
         new: NewArgs,
@@ -48,7 +53,8 @@ enum KeysCommand {
     /// Replace a key's secret; the id stays, and the secret before opens for a while
     Rotate {
         /// The key's id, as `keys list` shows it
-        id: String,
+        #[arg(value_parser = text::id)]
+        id: KeyId,
         /// How long the secret before opens, too: a span (`24h`, `7d`; `0s`: not at all)
         #[arg(long, default_value = "24h", value_parser = time::overlap)]
         overlap: Duration,
@@ -61,8 +67,20 @@ enum KeysCommand {
     /// Take a key out of force
     Revoke {
         /// The key's id, as `keys list` shows it
-        id: String,
+        #[arg(value_parser = text::id)]
+        id: KeyId,
     },
+}
+
+impl KeysCommand {
+    fn fits(&self, format: Option<Format>) -> Result<(), &'static str> {
+        match self {
+            Self::Create { output, .. }
+            | Self::Bootstrap { output, .. }
+            | Self::Rotate { output, .. } => output.fit(format),
+            Self::List | Self::Revoke { .. } => Ok(()),
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -71,10 +89,10 @@ struct NewArgs {
     #[arg(long)]
     role: String,
     /// What the key is for
-    #[arg(long)]
+    #[arg(long, value_parser = text::name)]
     name: String,
     /// The user the key belongs to
-    #[arg(long)]
+    #[arg(long, value_parser = text::name)]
     user: Option<String>,
     /// After which span it expires (`90d`, `12h`)
     #[arg(long, value_parser = time::span, conflicts_with = "expires_at")]
@@ -100,23 +118,38 @@ struct OutputArgs {
     /// How to print the key: for a shell (`BULKHEAD_KEY=…`), as JSON, or as a Kubernetes Secret
     #[arg(long, value_enum)]
     output: Option<Output>,
-    /// The Secret's name
-    #[arg(long, default_value = "bulkhead-key", value_parser = output::secret_name)]
-    secret_name: String,
+    /// The Secret's name [default: bulkhead-key]
+    #[arg(long, value_parser = output::secret_name)]
+    secret_name: Option<String>,
 }
 
 impl OutputArgs {
+    /// Whether these and `--format` go together.
+    fn fit(&self, format: Option<Format>) -> Result<(), &'static str> {
+        if self.output.is_some() && format.is_some() {
+            return Err("`--format` and `--output` both say how the key is printed: leave one out");
+        }
+        if self.secret_name.is_some() && self.output != Some(Output::Secret) {
+            return Err("`--secret-name` names a Kubernetes Secret: add `--output secret`");
+        }
+        Ok(())
+    }
+
     fn print(&self, shown: &Shown<'_>, format: Format) {
         let output = self.output.or(match format {
             Format::Text => None,
             Format::Json => Some(Output::Json),
         });
-        shown.print(output, &self.secret_name);
+        let secret_name = self.secret_name.as_deref();
+        shown.print(output, secret_name.unwrap_or(SECRET_NAME));
     }
 }
 
 /// Runs `bulkhead keys`.
 pub async fn run(args: KeysArgs) -> Exit {
+    if let Err(reason) = args.command.fits(args.format) {
+        return fail(reason);
+    }
     let config = match args.config.load() {
         Ok(config) => config,
         Err(faults) => return fail(faults),
@@ -134,7 +167,7 @@ pub async fn run(args: KeysArgs) -> Exit {
     {
         return fail(reason);
     }
-    match carry_out(args.command, args.format, &mut client).await {
+    match carry_out(args.command, args.format.unwrap_or_default(), &mut client).await {
         Ok(()) => Exit::Done,
         Err(error) if error.is_refusal() => {
             eprintln!("bulkhead: {error}");
@@ -153,8 +186,12 @@ async fn carry_out(command: KeysCommand, format: Format, client: &mut Client) ->
         }
         KeysCommand::Bootstrap { new, output } => {
             let new = new.key();
-            let key = keys::bootstrap(client, &new).await?;
-            output.print(&Shown::new(&key, &new.role), format);
+            match keys::bootstrap(client, &new).await {
+                Ok(key) => output.print(&Shown::new(&key, &new.role), format),
+                // An installer runs it again and again.
+                Err(error @ Error::NotFirst) => eprintln!("bulkhead: {error}"),
+                Err(error) => return Err(error),
+            }
         }
         KeysCommand::List => print(&keys::list(client).await?, format),
         KeysCommand::Rotate {
@@ -163,14 +200,17 @@ async fn carry_out(command: KeysCommand, format: Format, client: &mut Client) ->
             force,
             output,
         } => {
-            let rotated = keys::rotate(client, &id, overlap, force).await?;
+            let rotated = keys::rotate(client, &id.0, overlap, force).await?;
             let mut shown = Shown::new(&rotated.key, &rotated.role);
             shown.previous_until = rotated.previous_until;
             output.print(&shown, format);
         }
         KeysCommand::Revoke { id } => {
-            keys::revoke(client, &id).await?;
-            println!("key `{id}` is revoked; running sidecars refuse it within a second");
+            keys::revoke(client, &id.0).await?;
+            println!(
+                "key `{}` is revoked; running sidecars refuse it within a second",
+                id.0
+            );
         }
     }
     Ok(())
@@ -193,8 +233,8 @@ fn print(keys: &[ListedKey], format: Format) {
         return;
     }
     println!(
-        "{:<16}  {:<12}  {:<20}  {:<24}  STATE",
-        "ID", "ROLE", "NAME", "LAST USED"
+        "{:<16}  {:<12}  {:<20}  {:<12}  {:<24}  STATE",
+        "ID", "ROLE", "NAME", "USER", "LAST USED"
     );
     let now = Timestamp::now();
     for key in keys {
@@ -213,10 +253,11 @@ fn print(keys: &[ListedKey], format: Format) {
             .last_used_at
             .map_or_else(|| "never".to_owned(), |at| format!("{at:.0}"));
         println!(
-            "{:<16}  {:<12}  {:<20}  {last_used:<24}  {state}",
-            key.id,
-            key.role.as_deref().unwrap_or("-"),
-            key.name.as_deref().unwrap_or("-"),
+            "{:<16}  {:<12}  {:<20}  {:<12}  {last_used:<24}  {state}",
+            plain(Some(&key.id)),
+            plain(key.role.as_deref()),
+            plain(key.name.as_deref()),
+            plain(key.user_id.as_deref()),
         );
     }
 }

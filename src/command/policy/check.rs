@@ -56,7 +56,7 @@ fn summary(path: &str, policy: &Policy) -> String {
         let limits: Vec<_> = role
             .rate_limits()
             .iter()
-            .map(|limit| limit.to_string())
+            .map(|limit| format!("`{}` ({limit})", limit.name))
             .collect();
         let limit = match limits.as_slice() {
             [] => "no rate limit".to_owned(),

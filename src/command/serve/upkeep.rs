@@ -24,7 +24,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the log repeats that a certificate expires soon.
 const WARN_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How often the dates of expiry are read again.
+/// How often the dates of expiry are read again where nothing is known to have been renewed.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What SIGHUP changes; anything else takes a restart.
@@ -70,8 +70,8 @@ impl Watched {
         }
     }
 
-    /// Takes changed files into use, once two looks in a row have seen the same.
-    fn look(&mut self, files: &ListenerTls, asked: bool, metrics: &Metrics) {
+    /// Takes changed files into use, once two looks in a row have seen the same. Returns whether it did.
+    fn look(&mut self, files: &ListenerTls, asked: bool, metrics: &Metrics) -> bool {
         let contents = Contents::read(self.certificate.section(), files);
         let found = contents
             .as_ref()
@@ -80,12 +80,12 @@ impl Watched {
         let is_new = found != self.settled && (asked || found == self.seen);
         self.seen.clone_from(&found);
         if !is_new {
-            return;
+            return false;
         }
         self.settled = found;
         let taken = contents.and_then(|contents| self.certificate.renew(files, &contents));
         metrics.tls.count_reload(self.label, taken.is_ok());
-        match taken {
+        match &taken {
             Ok(()) => tracing::info!(
                 certificate = self.label,
                 "a renewed certificate is in use for new connections"
@@ -96,6 +96,7 @@ impl Watched {
                 "the certificate is not valid; the one before stays in use"
             ),
         }
+        taken.is_ok()
     }
 }
 
@@ -128,10 +129,14 @@ impl Upkeep {
                 (&mut self.listener, &config.server.tls),
                 (&mut self.admin, &config.admin.tls),
             ];
+            let mut renewed = false;
             for (watched, files) in parts {
                 if let (Some(watched), Some(files)) = (watched, files) {
-                    watched.look(files, asked, &self.metrics);
+                    renewed |= watched.look(files, asked, &self.metrics);
                 }
+            }
+            if renewed || asked {
+                expiries.read_at = None;
             }
             expiries.look(&config, &self.metrics, Instant::now());
             asked = tokio::select! {
