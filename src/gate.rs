@@ -25,7 +25,8 @@ use crate::classify::cache::Classifications;
 use crate::decide::restrict::Circumstances;
 use crate::decide::{Permit, Policy};
 use crate::error::{Code, Problem};
-use crate::execute::stores::{Answer, Extra, Stores};
+use crate::execute::Error;
+use crate::execute::stores::{Answer, Extra, Place, Stores};
 use crate::limit::{Held, Limiter, Quota, Ticket};
 use crate::operation::{Operation, Store};
 use crate::record::audit::Audit;
@@ -79,19 +80,25 @@ impl Gate {
     ///
     /// `receive` reads the rest of the request (a body) and makes the sink that takes the rows of a SQL
     /// result; it is polled only when the caller is known. May be cancelled: a statement under way is then
-    /// cancelled on its server.
+    /// cancelled on its server, and the request recorded as abandoned.
     pub async fn answer<S: RowSink>(
         &self,
         request: &Request<'_>,
         store: Store,
         receive: impl Future<Output = Result<(Ask, S), Problem>>,
     ) -> (Result<(Answer, S), Problem>, Option<Quota>) {
-        let mut record = Record::begin(request, Some(store));
+        let mut open = Open {
+            gate: self,
+            record: Record::begin(request, Some(store)),
+            is_ended: false,
+        };
+        let record = &mut open.record;
         // Boxed, so that it is not carried and copied through every layer of the front door.
-        let answer = Box::pin(self.stages(request, receive, &mut record)).await;
-        let answer = self.audited(answer, &mut record).await;
-        self.record(&record, answer.as_ref().err());
-        (answer, record.quota)
+        let answer = Box::pin(self.stages(request, receive, record)).await;
+        let answer = self.audited(answer, record).await;
+        self.record(record, answer.as_ref().err());
+        open.is_ended = true;
+        (answer, open.record.quota.take())
     }
 
     /// The pipeline. A request has one operation, a batch several; none runs before all are admitted.
@@ -110,6 +117,9 @@ impl Gate {
             .decide(&policy, &caller, operations, &rest, record)
             .await?;
         rest.understood();
+        if let (Some(first), false) = (permits.first(), matches!(rest.place, Place::Within(_))) {
+            self.expect_answer(first.operation().store, record)?;
+        }
         let (tickets, _held) = self.admit(permits, record).await?;
         let answer = self.execute(tickets, rest, &mut sink, record).await?;
         Ok((answer, sink))
@@ -173,6 +183,17 @@ impl Gate {
             Code::StoreNotConfigured,
             format!("{store} is not configured: {hint}"),
         ))
+    }
+
+    /// Nothing is sent to a store that has let the last probes wait in vain: the caller is told at once.
+    fn expect_answer(&self, store: Store, record: &mut Record<'_>) -> Result<(), Problem> {
+        if !self.health.is_silent(store) {
+            return Ok(());
+        }
+        let cause = "it did not answer the last probes".to_owned();
+        let problem = record.cause(&Error::Unreached { store, cause });
+        self.metrics.count_store_error(store, problem.code);
+        Err(problem)
     }
 
     async fn authenticate(
@@ -323,6 +344,7 @@ impl Gate {
         policy
             .allows(caller, operation, now)
             .map_err(|refusal| record.cause(&refusal))?;
+        self.expect_answer(operation.store, record)?;
         let behind = self.stores.behind(operation).await;
         if let Some(whole) = behind.map_err(|error| record.cause(&error))? {
             operation.classification = Arc::new(whole);
@@ -401,6 +423,9 @@ impl Gate {
         if let (true, Ok(Answer::Mongodb(reply))) = (hides, &mut answer) {
             withhold::from_reply(reply);
         }
+        if answer.is_ok() {
+            self.health.answered(store);
+        }
         let answer = answer.map_err(|error| {
             let mut problem = record.cause(&error);
             if error.may_have_run() && !is_read {
@@ -432,6 +457,23 @@ impl Gate {
         self.metrics
             .count_request(record.store, problem.map(|problem| problem.code));
         request_log(record, problem);
+    }
+}
+
+/// A request under way. Dropped before it has ended, since its client left or the sidecar ends, it is recorded all the
+/// same.
+struct Open<'g, 'r> {
+    gate: &'g Gate,
+    record: Record<'r>,
+    is_ended: bool,
+}
+
+impl Drop for Open<'_, '_> {
+    fn drop(&mut self) {
+        if !self.is_ended {
+            let problem = self.record.abandoned();
+            self.gate.record(&self.record, Some(&problem));
+        }
     }
 }
 

@@ -146,7 +146,7 @@ async fn open(
     settings: &SqlStoreSettings,
     notify: Option<mpsc::Sender<Notification>>,
 ) -> Result<Client, Unavailable> {
-    let hosts = Hosts::new(settings);
+    let hosts = Hosts::new(settings, None);
     let dial = |host| {
         let address = hosts.addresses().get(host);
         let notify = notify.clone();

@@ -455,6 +455,7 @@ async fn redis_is_applied_and_every_change_is_named() {
             ..Default::default()
         },
         command_timeout_ms: 5_000,
+        limit_timeout_ms: 5,
         in_flight_max: 16,
         blocking: Default::default(),
         sentinel: Default::default(),

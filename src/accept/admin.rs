@@ -87,7 +87,9 @@ pub fn readyz(gate: &Gate) -> Reply {
         return respond::json(StatusCode::OK, br#"{"status":"ready"}"#.to_vec());
     }
     let mut report = gate.health.report();
-    report.insert("status".into(), "not ready".into());
+    if !gate.health.is_leaving() {
+        report.insert("status".into(), "not ready".into());
+    }
     respond::json(
         StatusCode::SERVICE_UNAVAILABLE,
         Value::Object(report).to_string().into_bytes(),

@@ -35,6 +35,9 @@ const STREAMS_MAX: u32 = 128;
 /// after which clients send anew the first segments that were dropped meanwhile.
 const SETTLE_TIMEOUT: Duration = Duration::from_millis(300);
 
+/// How long connections that are cut may take to be gone.
+const CUT_TIMEOUT: Duration = Duration::from_millis(200);
+
 /// What bounds a listener's connections.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -107,16 +110,16 @@ pub struct Listener {
 
 impl Listener {
     /// Serves until `phases` says to stop; `handler` gets each request and who is at the other end of its connection.
-    /// From [`Phase::Closing`] on it waits for the connections to end, from [`Phase::Stopped`] on for `grace` at most.
-    /// Returns whether all of them ended. Must not be cancelled before it returns, or requests in flight are cut.
+    /// From [`Phase::Closing`] on it waits for the connections to end, from [`Phase::Stopped`] on for `grace` at most;
+    /// what is open then is cut. Returns whether all of them ended by themselves.
     pub async fn serve<H, F, B>(self, handler: H, mut phases: Phases, grace: Duration) -> bool
     where
         H: Fn(Arc<Peer>, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<B>> + Send + 'static,
         B: Body<Data = Bytes, Error: std::error::Error + Send + Sync> + Send + Unpin + 'static,
     {
-        // Knows when the last connection has ended.
-        let (open, _) = watch::channel(());
+        // Knows when the last connection has ended, and tells them that they are cut.
+        let (open, _) = watch::channel(false);
         self.accept(handler, &open, phases.clone()).await;
         drop(self.socket);
         let mut ended = std::pin::pin!(open.closed());
@@ -124,11 +127,16 @@ impl Listener {
             () = ended.as_mut() => return true,
             _ = phases.wait_for(|phase| *phase >= Phase::Stopped) => {}
         }
-        tokio::time::timeout(grace, ended).await.is_ok()
+        if tokio::time::timeout(grace, ended.as_mut()).await.is_ok() {
+            return true;
+        }
+        open.send_replace(true);
+        let _ = tokio::time::timeout(CUT_TIMEOUT, ended).await;
+        false
     }
 
     /// Accepts until the socket may be closed.
-    async fn accept<H, F, B>(&self, handler: H, open: &watch::Sender<()>, phases: Phases)
+    async fn accept<H, F, B>(&self, handler: H, open: &watch::Sender<bool>, phases: Phases)
     where
         H: Fn(Arc<Peer>, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<B>> + Send + 'static,
@@ -158,10 +166,13 @@ impl Listener {
                 continue;
             };
             let connection = self.connection(stream, address, &builder, &phases, handler.clone());
-            let open = open.subscribe();
+            let mut open = open.subscribe();
             tokio::spawn(async move {
-                let _held = (place, open);
-                connection.serve().await;
+                let _place = place;
+                tokio::select! {
+                    () = connection.serve() => {}
+                    _ = open.wait_for(|is_cut| *is_cut) => {}
+                }
             });
         }
     }

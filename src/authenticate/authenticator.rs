@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::cache::{Entry, Keys, Recall, Settings};
 use super::certificates::Certificates;
@@ -15,7 +15,8 @@ use super::throttle::Throttle;
 use super::tokens::{KeyState, Tokens};
 use super::used::LastUsed;
 use super::{Error, Peer, Principal};
-use crate::system::changes::Subscription;
+use crate::execute::pool::Circuit;
+use crate::system::changes::{Change, Subscription};
 use crate::system::{STATEMENT_TIMEOUT, System, Unavailable};
 
 /// Look-ups under way at once; a request that finds so many waits, for [`STATEMENT_TIMEOUT`] at most.
@@ -27,7 +28,7 @@ pub const DOUBTED_LOOK_UPS_MAX: usize = 4;
 /// How long one of them waits for its turn.
 const DOUBTED_WAIT_MAX: Duration = Duration::from_secs(1);
 
-/// How long a request whose key may serve as it is waits for PostgreSQL to confirm it.
+/// How long a request whose key may serve as it is waits for PostgreSQL to confirm it, and any look-up while others fail.
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How often a key is asked for that changes while it is asked for.
@@ -44,6 +45,9 @@ pub struct Authenticator {
     throttle: Throttle,
     look_ups: Semaphore,
     doubted: Semaphore,
+    /// Look-ups that failed: while they do, one at a time is tried after a pause, and the others fail at once.
+    failing: Circuit,
+    probing: Semaphore,
     certificates: Certificates,
     tokens: Option<Tokens>,
 }
@@ -63,6 +67,8 @@ impl Authenticator {
             throttle: Throttle::new(now),
             look_ups: Semaphore::new(LOOK_UPS_MAX),
             doubted: Semaphore::new(DOUBTED_LOOK_UPS_MAX),
+            failing: Circuit::default(),
+            probing: Semaphore::new(1),
             certificates,
             tokens,
         }
@@ -136,7 +142,7 @@ impl Authenticator {
     ) -> Result<(Arc<Entry>, Secret), Error> {
         let Some((entry, secret)) = known else {
             return self
-                .look_up(presented, digest, now)
+                .look_up(presented, digest, now, STATEMENT_TIMEOUT)
                 .await?
                 .ok_or(Error::Invalid);
         };
@@ -145,11 +151,10 @@ impl Authenticator {
         }
         // Also lowered when this future is dropped, or nobody would look the key up again.
         let _lowered = Lower(&entry.refreshing);
-        let asked = self.look_up(presented, digest, now);
-        let failure = match tokio::time::timeout(REFRESH_TIMEOUT, asked).await {
-            Ok(Ok(found)) => return found.ok_or(Error::Invalid),
-            Ok(Err(error)) => error,
-            Err(elapsed) => elapsed.into(),
+        let asked = self.look_up(presented, digest, now, REFRESH_TIMEOUT);
+        let failure = match asked.await {
+            Ok(found) => return found.ok_or(Error::Invalid),
+            Err(error) => error,
         };
         tracing::debug!(%failure, key_id = presented.id, "using a cached key");
         Ok((Arc::clone(&entry), secret))
@@ -171,11 +176,17 @@ impl Authenticator {
         let taken = self.throttle.take(peer.address, now);
         let found = match &taken {
             _ if is_refused => Ok(None),
-            Ok(()) => self.look_up(presented, digest, now).await,
+            Ok(()) => {
+                self.look_up(presented, digest, now, STATEMENT_TIMEOUT)
+                    .await
+            }
             Err(_) => {
                 let turn = tokio::time::timeout(DOUBTED_WAIT_MAX, self.doubted.acquire());
                 match turn.await {
-                    Ok(_turn) => self.look_up(presented, digest, now).await,
+                    Ok(_turn) => {
+                        self.look_up(presented, digest, now, STATEMENT_TIMEOUT)
+                            .await
+                    }
                     Err(_) => return Err(Error::NoTurn),
                 }
             }
@@ -196,17 +207,44 @@ impl Authenticator {
         presented: &Presented<'_>,
         digest: &Hash,
         now: Instant,
+        patience: Duration,
     ) -> Result<Option<(Arc<Entry>, Secret)>, Unavailable> {
-        let permit = tokio::time::timeout(STATEMENT_TIMEOUT, self.look_ups.acquire()).await?;
+        let turn = self.turn()?;
+        let patience = if turn.is_some() {
+            patience.min(REFRESH_TIMEOUT)
+        } else {
+            patience
+        };
+        let deadline = tokio::time::Instant::now() + patience;
+        let permit = tokio::time::timeout_at(deadline, self.look_ups.acquire()).await?;
         for _ in 0..ATTEMPTS_MAX {
             let asked = self.keys.ask(now);
-            let row = row::look_up(&self.system, presented.id).await?;
+            let row = row::look_up(&self.system, presented.id);
+            let row = tokio::time::timeout_at(deadline, row).await;
+            let row = row.unwrap_or_else(|elapsed| Err(elapsed.into()));
+            match &row {
+                Ok(_) => self.failing.record_success(),
+                Err(Unavailable(cause)) => self.failing.record_failure(Instant::now(), cause),
+            }
+            let row = row?;
             if let Some(found) = self.keys.keep(presented, digest, row, asked) {
-                drop(permit);
+                drop((permit, turn));
                 return Ok(found);
             }
         }
         Err(Unavailable("the key changes while it is asked for".into()))
+    }
+
+    /// Lets everybody ask while that goes well. `Some`: it does not, and this is the one to try again.
+    fn turn(&self) -> Result<Option<SemaphorePermit<'_>>, Unavailable> {
+        if !self.failing.is_failing() {
+            return Ok(None);
+        }
+        let failed = |cause: Arc<str>| Unavailable(cause.to_string());
+        let turn = self.probing.try_acquire();
+        let turn = turn.map_err(|_| failed(self.failing.cause()))?;
+        self.failing.admit(Instant::now()).map_err(failed)?;
+        Ok(Some(turn))
     }
 
     async fn by_token(
@@ -237,6 +275,10 @@ impl Authenticator {
     pub async fn follow(&self, mut changes: Subscription) {
         loop {
             let change = changes.next().await;
+            if matches!(change, Change::Connected) {
+                // PostgreSQL answers, so nobody need wait for another pause.
+                self.failing.record_success();
+            }
             self.keys.heard(&change, Instant::now());
         }
     }

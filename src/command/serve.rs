@@ -6,6 +6,7 @@ mod reload;
 mod stop;
 mod upkeep;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use clap::Args;
 use rustix::process::{Resource, getrlimit, setrlimit};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::{ConfigArgs, Exit, fail};
@@ -25,6 +26,7 @@ use crate::authenticate::tokens::Tokens;
 use crate::authenticate::{Authenticator, Certificates, Settings};
 use crate::catalogue::watch::Catalogues;
 use crate::config::{self, Config, ListenerTls};
+use crate::execute::Error;
 use crate::execute::settings::SqlStoreSettings;
 use crate::execute::stores::Stores;
 use crate::gate::{Gate, Understandings};
@@ -35,13 +37,13 @@ use crate::record::audit::{self, Writer};
 use crate::record::health::{Health, PROBE_INTERVAL, PROBE_TIMEOUT};
 use crate::record::metrics::Metrics;
 use crate::record::requests::Requests;
-use crate::record::seal::{self, SealSettings};
+use crate::record::seal::SealSettings;
 use crate::record::spool::SpoolSettings;
 use crate::system::changes::{Changes, Subscription};
 use crate::system::{System, Unavailable};
 use agree::warn_of_roles;
 pub(super) use agree::{agree, unknown_roles};
-use stop::{Serving, Signals};
+use stop::{LAST_REPLIES_TIMEOUT, Serving, Signals, Trail};
 pub use upkeep::SetFilter;
 use upkeep::{Origin, Upkeep, Watched};
 
@@ -50,12 +52,6 @@ const ADMIN_CONNECTIONS_MAX: usize = 64;
 
 /// How long after the start the log tells nothing of a Redis that does not count the limits yet.
 const REDIS_CONNECTS_WITHIN: Duration = Duration::from_secs(1);
-
-/// How long replies already made may take to reach their callers once the listeners close.
-const LAST_REPLIES_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// How long audit rows may take to be written after the last request.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Args)]
 pub struct ServeArgs {
@@ -150,7 +146,7 @@ async fn serve(config: Config, origin: Origin) -> Result<bool, Failure> {
     }
     let current = current.load_full();
     tokio::select! {
-        ended = end(gate, data, operator, background, trail, &current.server) => ended,
+        ended = stop::end(gate, data, operator, background, trail, &current.server) => ended,
         () = signals.next() => {
             tracing::warn!("a second signal: stopped at once");
             Ok(false)
@@ -171,13 +167,14 @@ fn bind(
         receive_timeout: Duration::from_millis(server.receive_timeout_ms),
         send_timeout: Duration::from_millis(server.send_timeout_ms),
     };
-    let bind = |label, address, reuse_port, certificate: Option<&Arc<Certificate>>, limits| {
+    let bind = |section, address, reuse_port, certificate: Option<&Arc<Certificate>>, limits| {
+        let label = if section == "server" { "data" } else { section };
         let counts = metrics.listener(label);
         Bound::bind(address, reuse_port, certificate.cloned(), limits, counts)
-            .map_err(|error| format!("cannot listen on {address}: {error}"))
+            .map_err(|error| cannot_listen(section, address, &error))
     };
     let data = bind(
-        "data",
+        "server",
         server.listen,
         server.reuse_port,
         certificate,
@@ -191,6 +188,16 @@ fn bind(
         limits(ADMIN_CONNECTIONS_MAX, ADMIN_CONNECTIONS_MAX),
     )?;
     Ok((data, operator))
+}
+
+fn cannot_listen(section: &str, address: SocketAddr, error: &std::io::Error) -> String {
+    let way_out = if error.kind() == std::io::ErrorKind::AddrInUse {
+        ": another process has it; stop that one, choose another `listen`, or, to follow a sidecar without a gap, set \
+         `reuse_port = true` for both"
+    } else {
+        ""
+    };
+    format!("[{section}] cannot listen on {address}: {error}{way_out}")
 }
 
 /// Serves the admin listener.
@@ -229,61 +236,6 @@ fn background(gate: &Arc<Gate>, config: &Config, upkeep: Upkeep) -> Background {
         tokio::spawn(keep_catalogues(Arc::clone(gate))),
         tokio::spawn(upkeep.watch()),
     ]
-}
-
-/// Lets what is under way finish, then stops everything in the order in which nothing is lost. Cancelled, it leaves
-/// all of it to the end of the process.
-async fn end(
-    gate: Arc<Gate>,
-    data: Serving,
-    operator: Serving,
-    background: Background,
-    trail: Trail,
-    server: &config::Server,
-) -> Result<bool, Failure> {
-    let finished = data.drain(&gate, server).await?;
-    operator.phase.send_replace(Phase::Stopped);
-    operator.task.await??;
-    for task in background {
-        task.abort();
-        let _ = task.await;
-    }
-    gate.keys.flush_last_used().await;
-    drop(gate);
-    let flushed = trail.end().await;
-    tracing::info!(finished, flushed, "stopped");
-    Ok(finished && flushed)
-}
-
-/// What writes and seals the audit trail.
-struct Trail {
-    writer: JoinHandle<()>,
-    sealer: JoinHandle<()>,
-    /// Dropped, it has the sealer seal once more and end.
-    seals_on: oneshot::Sender<()>,
-}
-
-impl Trail {
-    fn start(writer: Writer, settings: SealSettings, config: &Config, metrics: &Metrics) -> Self {
-        let (seals_on, ended) = oneshot::channel::<()>();
-        let ended = async { drop(ended.await) };
-        let (system, counts) = (config.system.clone(), metrics.seals.clone());
-        Self {
-            writer: tokio::spawn(writer.run()),
-            sealer: tokio::spawn(seal::run(system, settings, counts, ended)),
-            seals_on,
-        }
-    }
-
-    /// Returns whether all is in PostgreSQL; what is not waits in the spool for the next sidecar.
-    async fn end(self) -> bool {
-        let flushed = tokio::time::timeout(FLUSH_TIMEOUT, self.writer)
-            .await
-            .is_ok();
-        drop(self.seals_on);
-        let _ = tokio::time::timeout(FLUSH_TIMEOUT, self.sealer).await;
-        flushed
-    }
 }
 
 fn open_certificate(
@@ -418,9 +370,18 @@ async fn probe_one(gate: &Gate, store: Store, known: &mut Option<String>) {
     let began = Instant::now();
     let answered = tokio::time::timeout(PROBE_TIMEOUT, gate.stores.ping(store)).await;
     let fault = match answered {
-        Ok(Ok(())) => None,
+        Ok(Ok(())) => {
+            gate.health.answered(store);
+            None
+        }
+        // Which says nothing of the server.
+        Ok(Err(Error::PoolExhausted { .. })) if gate.health.is_silent(store) => return,
+        Ok(Err(Error::PoolExhausted { .. })) => None,
         Ok(Err(error)) => Some(error.to_string()),
-        Err(_) => Some(format!("no answer within {} ms", PROBE_TIMEOUT.as_millis())),
+        Err(_) => {
+            gate.health.unanswered(store);
+            Some(format!("no answer within {} ms", PROBE_TIMEOUT.as_millis()))
+        }
     };
     match &fault {
         None => gate.health.up(store, began.elapsed()),

@@ -186,6 +186,7 @@ fn redis(out: &mut Vec<String>, old: &RedisSettings, new: &RedisSettings) {
             password,
             tls,
             command_timeout_ms,
+            limit_timeout_ms,
             in_flight_max;
             blocking, sentinel
         },

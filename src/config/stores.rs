@@ -233,6 +233,9 @@ fn redis(reader: &mut Reader<'_>, parent: &mut Section<'_>) -> Option<RedisSetti
     let tls = tls::client(reader, &mut section, &reach, encrypted);
     let command_timeout_ms =
         reader.integer(&mut section, "command_timeout_ms", 1..=3_600_000, 5_000);
+    let limit_timeout_ms = RedisSettings::LIMIT_TIMEOUT_MS;
+    let limit_timeout_ms =
+        reader.integer(&mut section, "limit_timeout_ms", 1..=100, limit_timeout_ms);
     let in_flight_max = reader.integer(&mut section, "in_flight_max", 1..=1 << 20, 4096) as usize;
     let default = BlockingSettings::default().max as u64;
     let blocking_max =
@@ -260,6 +263,7 @@ fn redis(reader: &mut Reader<'_>, parent: &mut Section<'_>) -> Option<RedisSetti
         password,
         tls,
         command_timeout_ms,
+        limit_timeout_ms,
         in_flight_max,
         blocking,
         sentinel,

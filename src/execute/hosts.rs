@@ -9,12 +9,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::settings::{Address, SessionAttrs, SqlStoreSettings};
+use crate::operation::Store;
 
 /// A server that must take writes is asked again on each connection that was not asked for so long, when it is next used.
 pub(crate) const WRITABLE_FRESH_MS: u64 = 1_000;
 
 #[derive(Debug)]
 pub(crate) struct Hosts {
+    /// Whose servers they are, for the log; `None` tells it nothing.
+    store: Option<Store>,
     addresses: Vec<Address>,
     target: SessionAttrs,
     /// An index of `addresses`.
@@ -39,8 +42,10 @@ pub(crate) enum Verdict {
 }
 
 impl Hosts {
-    pub(crate) fn new(settings: &SqlStoreSettings) -> Self {
+    /// `store` is whose pool uses them: the one to tell the log of a switch.
+    pub(crate) fn new(settings: &SqlStoreSettings, store: Option<Store>) -> Self {
         Self {
+            store,
             addresses: settings.addresses(),
             target: settings.failover.target,
             current: AtomicUsize::new(0),
@@ -78,17 +83,24 @@ impl Hosts {
             match dialled {
                 Ok(connected) => {
                     if host != current {
-                        tracing::info!(address = self.name(host), "another server is used now");
-                        self.current.store(host, Ordering::Release);
+                        self.switch(host);
                     }
                     let asked_at = Instant::now();
                     return Ok((Seat { host, asked_at }, connected));
                 }
-                Err(fault) if count == 1 => return Err(fault),
                 Err(fault) => faults.push(format!("{}: {fault}", self.name(host))),
             }
         }
         Err(faults.join("; "))
+    }
+
+    /// Told once, however many connections find it out together.
+    fn switch(&self, host: usize) {
+        let before = self.current.swap(host, Ordering::AcqRel);
+        if let (Some(store), true) = (self.store, before != host) {
+            let (store, address) = (store.as_str(), self.name(host));
+            tracing::info!(store, address, "another server is used now");
+        }
     }
 
     fn name(&self, host: usize) -> String {
@@ -127,6 +139,7 @@ mod tests {
             port,
         };
         Hosts {
+            store: None,
             addresses: (0..count as u16).map(address).collect(),
             target,
             current: AtomicUsize::new(0),
@@ -162,7 +175,7 @@ mod tests {
         }
         assert_eq!(
             connect(&self::hosts(1, SessionAttrs::Any), &[]).await,
-            Err("refused".into())
+            Err("h:0: refused".into())
         );
     }
 

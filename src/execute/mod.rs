@@ -46,11 +46,12 @@ pub enum Error {
     #[error("{store} is unavailable: {cause}")]
     Unavailable { store: Store, cause: String },
     /// Nothing was sent.
-    #[error("{store} cannot be reached: {cause}")]
+    #[error("no connection to {store}: {cause}")]
     Unreached { store: Store, cause: String },
-    #[error("{store}: no free connection after {waited_ms} ms")]
+    /// `waited_ms` is 0 where it was not let wait at all.
+    #[error("{}", exhausted(*store, *waited_ms))]
     PoolExhausted { store: Store, waited_ms: u64 },
-    #[error("{store}: cancelled after {timeout_ms} ms")]
+    #[error("{}", late(*store, *timeout_ms))]
     Timeout { store: Store, timeout_ms: u64 },
     #[error(transparent)]
     Sink(#[from] SinkError),
@@ -59,6 +60,27 @@ pub enum Error {
     /// The request as a whole cannot be run (a cursor of another key, say).
     #[error("{0}")]
     Invalid(String),
+}
+
+/// Who may not wait is told so, and not that it waited.
+fn exhausted(store: Store, waited_ms: u64) -> String {
+    if waited_ms == 0 {
+        format!("all {store} connections are in use, and no more requests may wait for one")
+    } else {
+        format!("all {store} connections were in use for {waited_ms} ms")
+    }
+}
+
+/// Redis cannot be asked to cancel anything.
+fn late(store: Store, timeout_ms: u64) -> String {
+    match store {
+        Store::Postgres | Store::Mysql | Store::Mongodb => {
+            format!("{store} was asked to cancel the statement after {timeout_ms} ms")
+        }
+        Store::Redis => format!(
+            "{store} did not answer within {timeout_ms} ms; it may still carry the command out"
+        ),
+    }
 }
 
 /// What the log says of a server's refusal: its codes. Its message may hold the caller's values.
@@ -119,23 +141,20 @@ impl PublicError for Error {
             Self::Unreached { store, .. } => {
                 let mut problem = Problem::new(
                     Code::StoreUnavailable,
-                    format!("{store} cannot be reached; try again shortly"),
+                    format!("there is no connection to {store} just now; try again shortly"),
                 );
                 problem.retry_after_ms = Some(1000);
                 problem
             }
             Self::PoolExhausted { store, waited_ms } => {
-                let mut problem = Problem::new(
-                    Code::PoolExhausted,
-                    format!("all {store} connections were in use for {waited_ms} ms"),
-                );
+                let detail = exhausted(*store, *waited_ms);
+                let mut problem = Problem::new(Code::PoolExhausted, detail);
                 problem.retry_after_ms = Some(1000);
                 problem
             }
-            Self::Timeout { store, timeout_ms } => Problem::new(
-                Code::StoreTimeout,
-                format!("{store} was asked to cancel the statement after {timeout_ms} ms"),
-            ),
+            Self::Timeout { store, timeout_ms } => {
+                Problem::new(Code::StoreTimeout, late(*store, *timeout_ms))
+            }
             Self::Sink(error) => sink_problem(error),
             Self::Transaction(fault) => fault.problem(),
             Self::Invalid(detail) => Problem::new(Code::RequestInvalid, detail.clone()),
@@ -204,4 +223,47 @@ fn sink_problem(error: &SinkError) -> Problem {
         problem.retry_after_ms = Some(1000);
     }
     problem
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn callers_are_told_what_happened_and_no_more() {
+        let (store, redis) = (Store::Postgres, Store::Redis);
+        for (error, words) in [
+            (
+                Error::PoolExhausted {
+                    store,
+                    waited_ms: 0,
+                },
+                "no more requests may wait",
+            ),
+            (
+                Error::PoolExhausted {
+                    store,
+                    waited_ms: 7,
+                },
+                "in use for 7 ms",
+            ),
+            (
+                Error::Timeout {
+                    store,
+                    timeout_ms: 7,
+                },
+                "asked to cancel the statement after 7 ms",
+            ),
+            (
+                Error::Timeout {
+                    store: redis,
+                    timeout_ms: 7,
+                },
+                "did not answer within 7 ms",
+            ),
+        ] {
+            let detail = error.problem().detail;
+            assert!(detail.contains(words), "{detail}");
+        }
+    }
 }

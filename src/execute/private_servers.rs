@@ -187,6 +187,7 @@ impl RedisServer {
             password: Some(SecretString::from(PASSWORD)),
             tls: self.folder.tls(),
             command_timeout_ms: 2_000,
+            limit_timeout_ms: RedisSettings::LIMIT_TIMEOUT_MS,
             in_flight_max: 64,
             blocking: BlockingSettings {
                 max: 4,
@@ -257,6 +258,7 @@ impl PlainRedis {
                 ..TlsSettings::default()
             },
             command_timeout_ms: 2_000,
+            limit_timeout_ms: RedisSettings::LIMIT_TIMEOUT_MS,
             in_flight_max: 64,
             blocking: BlockingSettings::default(),
             sentinel: SentinelLogin::default(),

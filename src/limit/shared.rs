@@ -12,9 +12,9 @@ use crate::decide::limits::{COUNTS_KEY_PREFIX, Per};
 use crate::execute::redis::link::{ConnectError, Link, RedisSettings};
 use crate::lock::Unpoisoned as _;
 
-/// How long a request waits for the script, and how long a probe's answer may take for Redis to count as there. After a
-/// wait in vain nobody waits again until a probe was answered.
-pub const SHARED_MS_MAX: u64 = 5;
+/// How long a request waits for the script, and how long a probe's answer may take for Redis to count as there, unless
+/// the configuration says otherwise. After a wait in vain nobody waits again until a probe was answered.
+pub const SHARED_MS_MAX: u64 = RedisSettings::LIMIT_TIMEOUT_MS;
 
 /// Keys begin with this.
 pub const KEY_PREFIX: &str = COUNTS_KEY_PREFIX;
@@ -29,8 +29,8 @@ const NUMBERS: usize = 5;
 pub enum Unanswered {
     #[error("not connected")]
     NotConnected,
-    #[error("no answer in {SHARED_MS_MAX} ms")]
-    Slow,
+    #[error("no answer in {} ms", .0.as_millis())]
+    Slow(Duration),
     #[error("not what the script answers")]
     Strange,
     #[error(transparent)]
@@ -63,6 +63,7 @@ pub struct Answer {
 #[derive(Debug)]
 pub struct Shared {
     link: Link,
+    answers_within: Duration,
     script: Script,
     /// Why a request was not answered since this was last looked at.
     failure: Mutex<Option<String>>,
@@ -72,9 +73,10 @@ pub struct Shared {
 impl Shared {
     /// Must be called inside a Tokio runtime. Redis may come later.
     pub fn connect(settings: &RedisSettings) -> Result<Self, ConnectError> {
-        let answers_within = Duration::from_millis(SHARED_MS_MAX);
+        let answers_within = Duration::from_millis(settings.limit_timeout_ms);
         Ok(Self {
             link: Link::open(settings, answers_within)?,
+            answers_within,
             script: Script::new(SCRIPT),
             failure: Mutex::default(),
             failed: Notify::new(),
@@ -85,7 +87,7 @@ impl Shared {
     fn failed(&self, error: &Unanswered) {
         match error {
             Unanswered::NotConnected => {}
-            Unanswered::Slow | Unanswered::Strange | Unanswered::Failed(_) => {
+            Unanswered::Slow(_) | Unanswered::Strange | Unanswered::Failed(_) => {
                 let mut failure = self.failure.lock().unpoisoned();
                 *failure = Some(error.to_string());
                 drop(failure);
@@ -110,7 +112,7 @@ impl Shared {
     }
 
     /// One step for every limit of a request: all of them take, or none does. Answers in the order of `asks`. Waits for
-    /// [`SHARED_MS_MAX`] at most. Cancelling may leave it taken.
+    /// `limit_timeout_ms` at most. Cancelling may leave it taken.
     pub async fn step(&self, asks: &[Ask<'_>]) -> Result<Vec<Answer>, Unanswered> {
         if !self.link.is_up() {
             return Err(Unanswered::NotConnected);
@@ -131,10 +133,10 @@ impl Shared {
                 .arg(u8::from(ask.shadow));
         }
         let answer = invocation.invoke_async::<Vec<u64>>(&mut manager);
-        let answered = match timeout(Duration::from_millis(SHARED_MS_MAX), answer).await {
+        let answered = match timeout(self.answers_within, answer).await {
             Ok(Ok(numbers)) => read(&numbers, asks.len()).ok_or(Unanswered::Strange),
             Ok(Err(error)) => Err(Unanswered::Failed(error)),
-            Err(_) => Err(Unanswered::Slow),
+            Err(_) => Err(Unanswered::Slow(self.answers_within)),
         };
         if let Err(error) = &answered {
             self.link.suspect();

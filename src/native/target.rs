@@ -87,6 +87,7 @@ impl Target {
                 password: None,
                 tls,
                 command_timeout_ms: RedisSettings::COMMAND_TIMEOUT_MS,
+                limit_timeout_ms: RedisSettings::LIMIT_TIMEOUT_MS,
                 in_flight_max: RedisSettings::IN_FLIGHT_MAX,
                 blocking: BlockingSettings::default(),
                 sentinel: SentinelLogin::default(),

@@ -18,6 +18,9 @@ pub const PROBE_INTERVAL: Duration = Duration::from_millis(500);
 /// A probe that takes longer counts as down.
 pub const PROBE_TIMEOUT: Duration = Duration::from_millis(1500);
 
+/// So many probes in a row without an answer in time, and a store is not asked any more until it answers one.
+const UNANSWERED_MAX: u8 = 2;
+
 /// What a status can be; 0, before the first probe, is not known yet.
 const UP: u8 = 1;
 const DOWN: u8 = 2;
@@ -28,6 +31,8 @@ struct State {
     configured: AtomicBool,
     status: AtomicU8,
     ever_up: AtomicBool,
+    /// Probes in a row that were not answered in time.
+    unanswered: AtomicU8,
     latency_us: AtomicU64,
     /// `None` where nobody looks.
     grants: Mutex<Option<Grants>>,
@@ -131,6 +136,26 @@ impl Health {
         state.status.store(UP, Ordering::Relaxed);
     }
 
+    /// Notes that `store` has answered anything at all.
+    pub fn answered(&self, store: Store) {
+        let unanswered = &self.of(store).unanswered;
+        if unanswered.load(Ordering::Relaxed) > 0 {
+            unanswered.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes that `store` has let a probe wait in vain.
+    pub fn unanswered(&self, store: Store) {
+        let unanswered = &self.of(store).unanswered;
+        let more = unanswered.load(Ordering::Relaxed).saturating_add(1);
+        unanswered.store(more, Ordering::Relaxed);
+    }
+
+    /// Whether a request would wait in vain, as the last probes did.
+    pub fn is_silent(&self, store: Store) -> bool {
+        self.of(store).unanswered.load(Ordering::Relaxed) >= UNANSWERED_MAX
+    }
+
     /// Notes whether the sidecar's own connection answered a probe; says whether that is news.
     pub fn system(&self, answered: bool) -> bool {
         if answered {
@@ -210,7 +235,7 @@ impl Health {
     }
 
     /// Whether the sidecar will end, or drains already.
-    fn is_leaving(&self) -> bool {
+    pub fn is_leaving(&self) -> bool {
         self.leaving.load(Ordering::SeqCst) || self.is_draining()
     }
 
@@ -370,6 +395,30 @@ mod tests {
         assert!(!health.is_ready() && health.enter().is_some());
         health.drain().await;
         assert!(!health.is_ready() && health.enter().is_none());
+    }
+
+    #[test]
+    fn a_store_is_silent_after_two_probes_in_vain_and_until_it_answers() {
+        let health = Health::default();
+        let store = Store::Mysql;
+        for (answers, is_silent) in [
+            (&[][..], false),
+            (&[false], false),
+            (&[false, true, false], false),
+            (&[false, false], true),
+            (&[false; 300], true),
+            (&[false, false, true], false),
+        ] {
+            health.answered(store);
+            for answered in answers {
+                if *answered {
+                    health.answered(store);
+                } else {
+                    health.unanswered(store);
+                }
+            }
+            assert_eq!(health.is_silent(store), is_silent, "{answers:?}");
+        }
     }
 
     /// What grants do to each of the three answers, by what is known and whether the store is held back for it.

@@ -99,6 +99,13 @@ impl<'r> Record<'r> {
         problem
     }
 
+    /// Nobody waits for the answer any more.
+    pub fn abandoned(&mut self) -> Problem {
+        let why = "its client left, or the sidecar ended, before there was an answer";
+        self.cause = Some(why.to_owned());
+        Problem::new(Code::RequestAbandoned, why)
+    }
+
     pub fn authenticated(&mut self, caller: &Arc<Principal>, metrics: &Metrics) {
         self.caller = Some(Arc::clone(caller));
         self.next(Stage::Authenticate, metrics);

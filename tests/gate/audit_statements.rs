@@ -102,7 +102,7 @@ async fn an_audited_statement_has_an_intent_and_an_outcome() {
             "/v1/mongodb/command",
             json!({"command": {"insert": "activity_logs", "documents": [{"at": secret}, {"at": secret}]}}),
             Some(2),
-            "insert:activity_logs",
+            "activity_logs",
         ),
         (
             "redis",

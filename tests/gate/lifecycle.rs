@@ -1,5 +1,8 @@
 //! Sidecars with configurations of their own: a store left out, a pool of one, draining, reload.
 
+use std::time::{Duration, Instant};
+
+use hyper::Method;
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -100,6 +103,12 @@ async fn draining_finishes_what_is_under_way_and_turns_new_work_away() {
         async {
             tokio::time::sleep(std::time::Duration::from_millis(300)).await;
             sidecar.signal(Signal::TERM);
+            let url = format!("{}/readyz", sidecar.admin);
+            support::eventually("readyz tells that it drains", async || {
+                let reply = support::send(Method::GET, &url, &[], None).await;
+                reply.status == 503 && reply.body["status"] == "draining"
+            })
+            .await;
             let body = json!({"sql": "SELECT 1 AS one"});
             let mut reply = sidecar.post(&dev.app, "/v1/postgres/query", &body).await;
             // Slowly enough to stay below the rate limit while new work is still taken.
@@ -120,6 +129,64 @@ async fn draining_finishes_what_is_under_way_and_turns_new_work_away() {
     assert!(turned_away.headers.contains_key("retry-after"));
     assert_eq!(turned_away.headers["connection"], "close");
     assert_eq!(sidecar.child.wait().unwrap().code(), Some(0));
+}
+
+/// Longer than the grace period, it is cut, and recorded; the end does not wait for more than that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_statement_that_outlasts_the_grace_period_is_cut_and_recorded() {
+    let dev = shared();
+    let mut sidecar = Sidecar::start(dev, |config| {
+        let server = config["server"].as_table_mut().unwrap();
+        server.insert("drain_delay_ms".into(), 100.into());
+        server.insert("drain_grace_ms".into(), 500.into());
+    });
+    sidecar.ready().await;
+    let url = format!("{}/v1/postgres/query", sidecar.http);
+    let headers = [("authorization", format!("Bearer {}", dev.app))];
+    let endless = json!({"sql": SLOW.replace("4000000", "4000000000")}).to_string();
+    let cut = tokio::spawn(async move {
+        support::send(Method::POST, &url, &headers, Some(endless)).await;
+    });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    sidecar.signal(Signal::TERM);
+    let began = Instant::now();
+    let code = tokio::task::block_in_place(|| sidecar.child.wait().unwrap().code());
+    assert_eq!(code, Some(1));
+    // It was 7 s.
+    assert!(
+        began.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        began.elapsed()
+    );
+    assert!(cut.await.is_err(), "the request was answered");
+    let line = ["\"code\":\"request.abandoned\"", "\"store\":\"postgres\""];
+    support::eventually("it is recorded", async || sidecar.lines_with(&line) == 1).await;
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_named() {
+    let dev = shared();
+    let sidecar = Sidecar::start(dev, |_| ());
+    let text = std::fs::read_to_string(&sidecar.config).unwrap();
+    for (section, taken) in [("server", &sidecar.http), ("admin", &sidecar.admin)] {
+        let mut config: toml::Table = text.parse().unwrap();
+        config[section]["listen"] = taken.strip_prefix("http://").unwrap().into();
+        let path = sidecar.config.with_file_name(format!("{section}.toml"));
+        std::fs::write(&path, config.to_string()).unwrap();
+        let ended = std::process::Command::new(env!("CARGO_BIN_EXE_bulkhead"))
+            .args(["serve", "--config"])
+            .arg(&path)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr);
+        let said = format!("{said}{}", String::from_utf8_lossy(&ended.stdout));
+        assert!(!ended.status.success(), "{said}");
+        let section = format!("[{section}]");
+        assert!(
+            said.contains(&section) && said.contains("reuse_port"),
+            "{said}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -101,6 +101,19 @@ async fn admitted(sidecar: &Sidecar, key: &str, asked: usize, refused: (u16, &st
     admitted
 }
 
+/// Nothing is asked of the limits meanwhile: the limiter looks by itself.
+#[tokio::test]
+async fn a_redis_that_stops_is_noticed_without_a_request() {
+    let dev = Dev::start();
+    let sidecar = Sidecar::start(&dev, |_| ());
+    sidecar.ready().await;
+    until_mode(&sidecar, "shared").await;
+    let stopped = Stopped::now(redis_pid(&dev));
+    until_mode(&sidecar, "local").await;
+    drop(stopped);
+    until_mode(&sidecar, "shared").await;
+}
+
 #[tokio::test]
 async fn without_redis_each_limit_does_as_the_policy_says() {
     let dev = Dev::start();
@@ -217,7 +230,8 @@ async fn a_change_of_mode_is_logged_once_and_why() {
     let count = |words| sidecar.lines_with(&[words]);
     // The log is behind what health says by half a second at most.
     eventually(back, || async { count(back) > 0 }).await;
-    for (fault, cause) in [(Mode::Hold, "no answer in 5 ms"), (Mode::Cut, away)] {
+    // Whether a request or the limiter itself has found out.
+    for (fault, cause) in [(Mode::Hold, "\"cause\":\"no"), (Mode::Cut, away)] {
         let (were_away, were_back) = (count(away), count(back));
         link.set(fault);
         select(&sidecar, &key).await;

@@ -35,6 +35,7 @@ mod listener_tls;
 mod memory;
 mod operator;
 mod outage;
+mod outage_hangs;
 mod outcome;
 mod overload;
 mod policy_change;

@@ -157,14 +157,15 @@ impl Upkeep {
         };
         let old = self.config.load_full();
         let mut taken = (*old).clone();
-        let (now, later): (Vec<String>, Vec<String>) = changes(&old, &new)
-            .into_iter()
-            .partition(|change| self.take(change, &mut taken, &new));
-        for change in &now {
-            tracing::info!(%change, "the configuration changed");
-        }
-        for change in &later {
-            tracing::warn!("{change} changed: takes a restart");
+        let (mut now, mut later) = (Vec::new(), Vec::new());
+        for change in changes(&old, &new) {
+            if self.take(&change, &mut taken, &new) {
+                tracing::info!(%change, "the configuration changed");
+                now.push(change);
+            } else {
+                tracing::warn!("{change} changed: takes a restart");
+                later.push(change);
+            }
         }
         let told = json!({"changed": now, "takes_a_restart": later});
         self.audit.act("config.reload", told);

@@ -91,7 +91,7 @@ struct Inner {
     /// Requests that may use the pool at once. One connection is kept free for kills and health checks.
     slots: Arc<Turns>,
     kills: Semaphore,
-    views: tokio::sync::Mutex<views::Known>,
+    views: views::Databases,
     transactions: Desk<OpenTransaction>,
 }
 
@@ -111,7 +111,7 @@ impl MongoStore {
                 settings.pool.acquire_timeout_ms,
             ),
             kills: Semaphore::new(KILLS_MAX),
-            views: tokio::sync::Mutex::default(),
+            views: Mutex::default(),
             transactions: Desk::new(Store::Mongodb, &TRANSACTIONS),
             settings,
         };

@@ -1,7 +1,7 @@
 //! The catalogue of views, as fresh as [`VIEWS_FRESH_MS`].
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bson::{RawDocumentBuf, doc};
@@ -14,6 +14,8 @@ use crate::classify::Refusal;
 use crate::classify::mongodb::Views;
 use crate::error::{Problem, PublicError};
 use crate::execute::Error;
+use crate::execute::pool::Circuit;
+use crate::lock::Unpoisoned as _;
 use crate::operation::{Classification, Object};
 
 /// How old the catalogue may be: for so long, a view that an administrator makes or changes is not seen.
@@ -23,8 +25,29 @@ pub const VIEWS_MAX: usize = 10_000;
 /// Databases whose views are remembered.
 const DATABASES_MAX: usize = 64;
 
-/// What is known, and since when, by database.
-pub(super) type Known = HashMap<String, (Instant, Arc<Views>)>;
+/// What is known of each database.
+pub(super) type Databases = Mutex<HashMap<String, Arc<Database>>>;
+
+/// The views of one database, and how they are asked for: by one request at a time, and while that fails only after a
+/// pause.
+#[derive(Debug, Default)]
+pub(super) struct Database {
+    /// Since when they are known.
+    known: Mutex<Option<(Instant, Arc<Views>)>>,
+    circuit: Circuit,
+    /// Held by who asks; when and why the last attempt failed.
+    failure: tokio::sync::Mutex<Option<(Instant, Arc<str>)>>,
+}
+
+impl Database {
+    fn fresh(&self, now: Instant) -> Option<Arc<Views>> {
+        let known = self.known.lock().unpoisoned();
+        let (since, views) = known.as_ref()?;
+        let is_fresh =
+            now.saturating_duration_since(*since) < Duration::from_millis(VIEWS_FRESH_MS);
+        is_fresh.then(|| Arc::clone(views))
+    }
+}
 
 /// Why nothing can be said of the views behind a command.
 #[derive(Debug, thiserror::Error)]
@@ -95,28 +118,62 @@ impl MongoStore {
         Ok(false)
     }
 
-    /// One request lists them; the others wait for it.
+    /// One request lists them; the others wait for it, and what it comes to is the answer to all of them. While that
+    /// fails, one request tries again after each pause, and the others are told at once.
     async fn views(&self, database: &str) -> Result<Arc<Views>, Error> {
-        let mut known = self.0.views.lock().await;
-        let now = Instant::now();
-        let fresh = Duration::from_millis(VIEWS_FRESH_MS);
-        if let Some((since, views)) = known.get(database)
-            && now.duration_since(*since) < fresh
+        let of = self.database(database);
+        let came = Instant::now();
+        if let Some(views) = of.fresh(came) {
+            return Ok(views);
+        }
+        self.may_serve()?;
+        let admitted = of.circuit.admit(came);
+        admitted.map_err(|cause| unavailable(&*cause))?;
+        let mut failure = of.failure.lock().await;
+        if let Some(views) = of.fresh(Instant::now()) {
+            return Ok(views);
+        }
+        if let Some((failed_at, cause)) = failure.as_ref()
+            && *failed_at >= came
         {
-            return Ok(Arc::clone(views));
+            return Err(unavailable(&**cause));
         }
-        known.remove(database);
-        if known.len() >= DATABASES_MAX {
-            known.clear();
-        }
-        let limit = Duration::from_millis(CONTROL_MS_MAX);
-        let views = Box::pin(timeout(limit, self.list_views(database)))
-            .await
-            .map_err(|_| unavailable(format!("no list of views in {CONTROL_MS_MAX} ms")))??;
-        let views = Arc::new(views);
         // As old as the question, not as the answer.
-        known.insert(database.to_owned(), (now, Arc::clone(&views)));
-        Ok(views)
+        let asked_at = Instant::now();
+        let limit = Duration::from_millis(CONTROL_MS_MAX);
+        let listed = Box::pin(timeout(limit, self.list_views(database))).await;
+        let listed = listed.unwrap_or_else(|_| {
+            Err(unavailable(format!(
+                "no list of views in {CONTROL_MS_MAX} ms"
+            )))
+        });
+        match listed {
+            Ok(views) => {
+                let views = Arc::new(views);
+                *of.known.lock().unpoisoned() = Some((asked_at, Arc::clone(&views)));
+                of.circuit.record_success();
+                Ok(views)
+            }
+            Err(error) => {
+                let (now, cause) = (Instant::now(), cause_of(&error));
+                of.circuit.record_failure(now, &cause);
+                *failure = Some((now, cause.into()));
+                Err(error)
+            }
+        }
+    }
+
+    fn database(&self, name: &str) -> Arc<Database> {
+        let mut databases = self.0.views.lock().unpoisoned();
+        if let Some(known) = databases.get(name) {
+            return Arc::clone(known);
+        }
+        if databases.len() >= DATABASES_MAX {
+            databases.clear();
+        }
+        let database = Arc::default();
+        databases.insert(name.to_owned(), Arc::clone(&database));
+        database
     }
 
     async fn list_views(&self, database: &str) -> Result<Views, Error> {
@@ -144,6 +201,14 @@ impl MongoStore {
                 .map_err(|refusal| unavailable(refusal.to_string()))?;
         }
         Ok(views)
+    }
+}
+
+fn cause_of(error: &Error) -> String {
+    if let Error::Unavailable { cause, .. } | Error::Unreached { cause, .. } = error {
+        cause.clone()
+    } else {
+        error.to_string()
     }
 }
 

@@ -1,6 +1,6 @@
 //! The driver's errors → ours.
 
-use mysql_async::{Error as DriverError, ServerError};
+use mysql_async::{Error as DriverError, IoError, ServerError};
 
 use crate::execute::Error;
 use crate::operation::Store;
@@ -58,7 +58,15 @@ pub(super) fn is_read_only(error: &DriverError) -> bool {
 
 /// For the operator's log; the driver's own words hold no parameter.
 pub(super) fn describe(error: &DriverError) -> String {
-    error.to_string()
+    match error {
+        // Each layer would repeat that it was input or output.
+        DriverError::Io(IoError::Io(error)) => error.to_string(),
+        DriverError::Io(IoError::Tls(error)) => format!("TLS: {error}"),
+        DriverError::Server(_)
+        | DriverError::Driver(_)
+        | DriverError::Other(_)
+        | DriverError::Url(_) => error.to_string(),
+    }
 }
 
 fn server_error(error: &ServerError, timeout_ms: u64) -> Error {
@@ -91,6 +99,13 @@ fn server_error(error: &ServerError, timeout_ms: u64) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        let error = DriverError::Io(IoError::Io(refused));
+        assert_eq!(describe(&error), "connection refused");
+    }
 
     #[test]
     fn codes_have_meanings() {

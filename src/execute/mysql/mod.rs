@@ -50,7 +50,7 @@ impl MysqlStore {
     /// Starts connecting in the background, within the current tokio runtime; fails only where the settings
     /// themselves are wrong. rustls' default provider must be installed before.
     pub fn new(settings: &SqlStoreSettings) -> Result<Self, TlsError> {
-        let opener = Arc::new(Opener::new(settings)?);
+        let opener = Arc::new(Opener::new(settings, Some(Store::Mysql))?);
         let pool = Pool::start(Store::Mysql, Arc::clone(&opener), settings.pool.clone());
         Ok(Self {
             opener,

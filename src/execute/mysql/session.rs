@@ -13,6 +13,7 @@ use crate::execute::hosts::{Hosts, Seat, Verdict};
 use crate::execute::pool::{Connector, Link};
 use crate::execute::settings::{Address, SqlStoreSettings, TlsVersion};
 use crate::execute::tls::{Files, Renewed, TlsError};
+use crate::operation::Store;
 
 /// Statements kept prepared on each connection; the driver evicts the least recently used.
 pub(super) const STATEMENTS_MAX: usize = 256;
@@ -87,7 +88,7 @@ fn plain_options(settings: &SqlStoreSettings, address: &Address) -> OptsBuilder 
 
 /// A connection to the first server that may be used, for the sidecar's own questions.
 pub(crate) async fn connect(settings: &SqlStoreSettings) -> Result<Conn, String> {
-    let opener = Opener::new(settings).map_err(|error| error.to_string())?;
+    let opener = Opener::new(settings, None).map_err(|error| error.to_string())?;
     let patience = Duration::from_millis(CONNECT_TIMEOUT_MS);
     let opened = opener
         .hosts
@@ -108,7 +109,8 @@ pub(crate) async fn takes_writes(conn: &mut Conn) -> Result<(), String> {
 }
 
 impl Opener {
-    pub(super) fn new(settings: &SqlStoreSettings) -> Result<Self, TlsError> {
+    /// `store` is named where the log is to tell of a switch to another server.
+    pub(super) fn new(settings: &SqlStoreSettings, store: Option<Store>) -> Result<Self, TlsError> {
         let addresses = settings.addresses();
         let plain: Vec<OptsBuilder> = addresses
             .iter()
@@ -124,7 +126,7 @@ impl Opener {
             opts,
             encrypted,
             tls_min: settings.tls.min_version,
-            hosts: Arc::new(Hosts::new(settings)),
+            hosts: Arc::new(Hosts::new(settings, store)),
             statement_timeout_ms: settings
                 .statement_timeout_ms
                 .saturating_add(SERVER_TIMEOUT_SLACK_MS),

@@ -16,6 +16,7 @@ use crate::execute::hosts::{Hosts, Seat, Verdict};
 use crate::execute::pool::{Connector, Link};
 use crate::execute::settings::{Address, SqlStoreSettings, application_name};
 use crate::execute::tls::{Files, Renewed, TlsError};
+use crate::operation::Store;
 
 /// How long one TCP connection may take, and connecting as a whole where there are several servers to try.
 const TCP_CONNECT_TIMEOUT_MS: u64 = 3_000;
@@ -71,7 +72,7 @@ impl Opener {
             });
         Ok(Self {
             config,
-            hosts: Arc::new(Hosts::new(settings)),
+            hosts: Arc::new(Hosts::new(settings, Some(Store::Postgres))),
             tls,
             pins: pins(schema, settings.statement_timeout_ms),
             cancels: Arc::new(Semaphore::new(CANCELS_MAX)),

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use super::dial::{Connection, Dial, READ_BYTES, Stream};
 use super::link::{
     Away, PROBE_MS_MAX, PROBE_PAUSE_MS, RECONNECT_PAUSE_MS_MAX, RECONNECT_PAUSE_MS_MIN,
-    RECONNECT_WAIT_MS_MAX, SUSPECT_MS_MIN, WRITE_QUEUE_MAX,
+    RECONNECT_WAIT_MS_MAX, SUSPECT_MS_MIN, UNASKED_MS_MAX, UNASKED_PAUSE_MS, WRITE_QUEUE_MAX,
 };
 use super::replies::{Replies, Reply, plain};
 use crate::memory::{Memory, Part};
@@ -413,7 +413,19 @@ async fn probe(inner: &Weak<Inner>) -> io::Result<()> {
         return Ok(());
     };
     loop {
-        suspected.notified().await;
+        if !is_suspected(&suspected, inner).await {
+            let Some(mut answer) = ask_for_life(inner) else {
+                return Ok(());
+            };
+            let patience = Duration::from_millis(UNASKED_MS_MAX);
+            // Whether it came soon enough to be of use is for requests to find out.
+            if timeout(patience, &mut answer).await.is_ok() {
+                continue;
+            }
+            if let Some(known) = inner.upgrade() {
+                known.fell("no answer to a probe");
+            }
+        }
         loop {
             let asked_at = Instant::now();
             let Some(answer) = ask_for_life(inner) else {
@@ -434,6 +446,18 @@ async fn probe(inner: &Weak<Inner>) -> io::Result<()> {
             tokio::time::sleep(Duration::from_millis(PROBE_PAUSE_MS)).await;
         }
     }
+}
+
+/// Waits until somebody has waited in vain; false where it is time to look without that, on a line whose answers must
+/// come soon to be of use.
+async fn is_suspected(suspected: &Notify, inner: &Weak<Inner>) -> bool {
+    let is_bounded = |inner: Arc<Inner>| inner.bounds.answers_within != Duration::MAX;
+    if inner.upgrade().is_some_and(is_bounded) {
+        let pause = Duration::from_millis(UNASKED_PAUSE_MS);
+        return timeout(pause, suspected.notified()).await.is_ok();
+    }
+    suspected.notified().await;
+    true
 }
 
 /// `None` where nobody can ask any more.

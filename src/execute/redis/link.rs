@@ -23,6 +23,10 @@ pub(super) const RECONNECT_PAUSE_MS_MIN: u64 = 20;
 pub(super) const RECONNECT_PAUSE_MS_MAX: u64 = 1_000;
 /// How long a connection that is suspected may take to answer `PING`.
 pub(super) const PROBE_MS_MAX: u64 = 1_000;
+/// The limiter's connection is looked at so often although nobody has waited in vain, and how long an answer may take then
+/// before Redis counts as away: together well below half a second.
+pub(super) const UNASKED_PAUSE_MS: u64 = 200;
+pub(super) const UNASKED_MS_MAX: u64 = 200;
 /// The pause after an answer that came too late to be of use.
 pub(super) const PROBE_PAUSE_MS: u64 = 50;
 /// A command that waited so long in vain has it looked at whether the connection still lives.

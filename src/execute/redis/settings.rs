@@ -27,6 +27,8 @@ pub struct RedisSettings {
     pub tls: TlsSettings,
     /// How long a command may take; a request may ask for less, never for more.
     pub command_timeout_ms: u64,
+    /// How long a request waits for its rate limit to be counted.
+    pub limit_timeout_ms: u64,
     /// Requests that may be under way at once, beside the commands that wait; as many more wait for their turn.
     pub in_flight_max: usize,
     pub blocking: BlockingSettings,
@@ -35,6 +37,7 @@ pub struct RedisSettings {
 
 impl RedisSettings {
     pub const COMMAND_TIMEOUT_MS: u64 = 5_000;
+    pub const LIMIT_TIMEOUT_MS: u64 = 5;
     pub const IN_FLIGHT_MAX: usize = 1_024;
 }
 
@@ -260,6 +263,7 @@ mod tests {
                 ..TlsSettings::default()
             },
             command_timeout_ms: 1,
+            limit_timeout_ms: RedisSettings::LIMIT_TIMEOUT_MS,
             in_flight_max: 1,
             blocking: BlockingSettings::default(),
             sentinel: SentinelLogin::default(),
