@@ -253,6 +253,39 @@ async fn the_end_of_a_transaction_is_audited_with_what_it_held() {
     assert_eq!(found[1].get::<_, &str>(3), "ROLLBACK");
 }
 
+/// What a change in PostgreSQL returned was seen, also where its own row goes with a rollback.
+#[tokio::test]
+async fn an_audited_change_in_postgres_that_is_rolled_back_leaves_its_records() {
+    let dev = shared();
+    let client = postgres(dev).await;
+    let folder = policy(dev, audited("writes"));
+    let spool = tempfile::tempdir().unwrap();
+    let sidecar = start(dev, folder.path(), spool.path(), 64 << 20, "block").await;
+    let key = dev.new_key("audited-rollback");
+    let run = uuid::Uuid::new_v4().simple().to_string();
+    let transactions = "/v1/postgres/transactions";
+    let begun = ask(&sidecar, &key, transactions, &json!({}), "-").await;
+    assert_eq!(begun.status, 201, "{}", begun.text);
+    let open = format!(
+        "{transactions}/{}",
+        begun.body["transaction"].as_str().unwrap()
+    );
+    let sql =
+        "INSERT INTO sessions (id, user_id, expires_at) VALUES ($1, '9', '2099-01-01T00:00:00Z')";
+    let body = json!({"sql": sql, "params": [run]});
+    let id = format!("rolled-back-{run}");
+    let reply = ask(&sidecar, &key, &format!("{open}/query"), &body, &id).await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    let reply = ask(&sidecar, &key, &format!("{open}/rollback"), &json!({}), "-").await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    let found = await_rows(&client, &id, 2).await;
+    let objects: Vec<String> = found[1].get(9);
+    assert!(
+        objects.iter().any(|one| one.contains("sessions")),
+        "{objects:?}"
+    );
+}
+
 #[tokio::test]
 async fn refusals_outlive_an_outage_and_the_sidecar() {
     let dev = Dev::start();
