@@ -166,9 +166,12 @@ mod tests {
     fn a_name_that_nobody_listed_is_told_within_bounds() {
         let roles = BTreeMap::from([("web.shop.internal".to_owned(), "app".to_owned())]);
         let (listing, none) = (Certificates::new(&roles), Certificates::default());
-        let told = |uris: &[&str], hosts: &[&str]| match listing.nobody(&peer(uris, hosts)) {
-            Error::Unlisted(names) => names,
-            other => panic!("{other:?}"),
+        let told = |uris: &[&str], hosts: &[&str]| {
+            let error = listing.nobody(&peer(uris, hosts));
+            let Error::Unlisted(names) = error else {
+                panic!("{error:?}");
+            };
+            names
         };
         assert_eq!(
             told(&["spiffe://cluster/web"], &["Web.internal"]),
