@@ -97,11 +97,16 @@ impl Held {
     }
 }
 
-fn expiry(der: &CertificateDer<'_>) -> Result<Timestamp, String> {
+/// Its `notAfter`.
+///
+/// # Errors
+/// When it is no certificate.
+pub fn expiry(der: &CertificateDer<'_>) -> Result<Timestamp, String> {
     let certificate = Certificate::from_der(der).map_err(|error| error.to_string())?;
     let end = certificate.tbs_certificate.validity.not_after;
     let seconds = i64::try_from(end.to_unix_duration().as_secs()).unwrap_or(i64::MAX);
-    Timestamp::from_second(seconds).map_err(|error| error.to_string())
+    // None begins so far back that it is not told; 9999-12-31 stands for never (RFC 5280, section 4.1.2.5).
+    Ok(Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX))
 }
 
 #[cfg(test)]

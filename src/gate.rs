@@ -79,13 +79,13 @@ impl Gate {
     /// Answers one request and records it.
     ///
     /// `receive` reads the rest of the request (a body) and makes the sink that takes the rows of a SQL
-    /// result; it is polled only when the caller is known. May be cancelled: a statement under way is then
+    /// result; it is called only when the caller is known. May be cancelled: a statement under way is then
     /// cancelled on its server, and the request recorded as abandoned.
-    pub async fn answer<S: RowSink>(
+    pub async fn answer<S: RowSink, F: Future<Output = Result<(Ask, S), Problem>>>(
         &self,
         request: &Request<'_>,
         store: Store,
-        receive: impl Future<Output = Result<(Ask, S), Problem>>,
+        receive: impl FnOnce(Arc<Principal>) -> F,
     ) -> (Result<(Answer, S), Problem>, Option<Quota>) {
         let mut open = Open {
             gate: self,
@@ -102,15 +102,15 @@ impl Gate {
     }
 
     /// The pipeline. A request has one operation, a batch several; none runs before all are admitted.
-    async fn stages<S: RowSink>(
+    async fn stages<S: RowSink, F: Future<Output = Result<(Ask, S), Problem>>>(
         &self,
         request: &Request<'_>,
-        receive: impl Future<Output = Result<(Ask, S), Problem>>,
+        receive: impl FnOnce(Arc<Principal>) -> F,
         record: &mut Record<'_>,
     ) -> Result<(Answer, S), Problem> {
         let _in_flight = self.enter(request)?;
         let caller = self.authenticate(request, record).await?;
-        let (ask, mut sink) = receive.await?;
+        let (ask, mut sink) = receive(Arc::clone(&caller)).await?;
         let policy = self.policy.load_full();
         let (operations, mut rest) = self.classify(ask, &policy, record).await?;
         let permits = self

@@ -4,10 +4,12 @@
 //! Each of them is bounded by itself, but a thousand at their bound would be more than a machine has. What does not
 //! fit is refused ([`Code::MemoryExhausted`](crate::error::Code)), and can be asked for again or as a stream.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use crate::error::{Code, Problem};
+use crate::lock::Unpoisoned as _;
 
 /// After how long a refused caller may try again.
 const RETRY_AFTER_MS: u64 = 1_000;
@@ -15,11 +17,19 @@ const RETRY_AFTER_MS: u64 = 1_000;
 /// Part of the budget that is asked for at once, so that a growing reply does not ask at each value.
 const STEP_BYTES: usize = 64 * 1024;
 
+/// What one caller may hold with several requests: this part of the budget.
+const CALLER_PART: usize = 2;
+
+/// The part that is left for bodies and replies of one step, so that small requests go on beside large ones.
+pub const SPARED_PART: usize = 32;
+
 /// The budget. Shared by everything that holds bytes for a caller.
 #[derive(Debug)]
 pub struct Memory {
     bytes_max: usize,
     held: AtomicUsize,
+    /// Of which callers hold how much.
+    callers: Mutex<HashMap<Arc<str>, usize>>,
 }
 
 impl Memory {
@@ -27,6 +37,7 @@ impl Memory {
         Arc::new(Self {
             bytes_max,
             held: AtomicUsize::new(0),
+            callers: Mutex::default(),
         })
     }
 
@@ -40,7 +51,18 @@ impl Memory {
         Part {
             memory: Arc::clone(self),
             bytes: 0,
+            caller: None,
         }
+    }
+
+    /// A part that counts for a caller, empty at first.
+    pub fn part_of(self: &Arc<Self>, caller: &str) -> Part {
+        let mut part = self.part();
+        part.caller = Some(Caller {
+            name: caller.into(),
+            request: Arc::default(),
+        });
+        part
     }
 
     /// Bytes that may be held.
@@ -55,6 +77,37 @@ impl Memory {
                 held.checked_add(bytes).filter(|after| *after <= bytes_max)
             })
             .is_ok()
+    }
+
+    /// Takes `bytes` for a caller's request. One that is its caller's only one may have more than a caller's part.
+    fn take_for(&self, caller: &Caller, bytes: usize, spared: usize) -> bool {
+        let mut callers = self.callers.lock().unpoisoned();
+        let held = callers.get(&caller.name).copied().unwrap_or(0);
+        let is_only_one = held == caller.request.load(Ordering::Relaxed);
+        if !is_only_one && held.saturating_add(bytes) > self.bytes_max / CALLER_PART {
+            return false;
+        }
+        let is_taken = self.take(bytes, spared);
+        if is_taken {
+            callers.insert(Arc::clone(&caller.name), held + bytes);
+            caller.request.fetch_add(bytes, Ordering::Relaxed);
+        }
+        is_taken
+    }
+
+    fn give_back(&self, caller: Option<&Caller>, bytes: usize) {
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
+        let Some(caller) = caller.filter(|_| bytes > 0) else {
+            return;
+        };
+        let mut callers = self.callers.lock().unpoisoned();
+        caller.request.fetch_sub(bytes, Ordering::Relaxed);
+        if let Some(held) = callers.get_mut(&caller.name) {
+            *held -= bytes;
+            if *held == 0 {
+                callers.remove(&caller.name);
+            }
+        }
     }
 }
 
@@ -76,12 +129,34 @@ impl Exhausted {
 pub struct Part {
     memory: Arc<Memory>,
     bytes: usize,
+    caller: Option<Caller>,
+}
+
+/// For whom a part is.
+#[derive(Debug, Clone)]
+struct Caller {
+    name: Arc<str>,
+    /// What the parts of one request hold together.
+    request: Arc<AtomicUsize>,
 }
 
 impl Part {
+    /// An empty part for the same request.
+    pub fn sibling(&self) -> Self {
+        Self {
+            memory: Arc::clone(&self.memory),
+            bytes: 0,
+            caller: self.caller.clone(),
+        }
+    }
+
     /// Makes the part cover `bytes` at least.
     pub fn cover(&mut self, bytes: usize) -> Result<(), Exhausted> {
-        self.cover_sparing(bytes, 0)
+        let spared = match &self.caller {
+            Some(_) if bytes > STEP_BYTES => self.memory.bytes_max / SPARED_PART,
+            Some(_) | None => 0,
+        };
+        self.cover_sparing(bytes, spared)
     }
 
     /// Like [`Self::cover`], and leaves `spared` bytes to others.
@@ -90,7 +165,11 @@ impl Part {
             return Ok(());
         }
         let wanted = bytes.next_multiple_of(STEP_BYTES) - self.bytes;
-        if !self.memory.take(wanted, spared) {
+        let is_taken = match &self.caller {
+            Some(caller) => self.memory.take_for(caller, wanted, spared),
+            None => self.memory.take(wanted, spared),
+        };
+        if !is_taken {
             return Err(Exhausted);
         }
         self.bytes += wanted;
@@ -100,7 +179,7 @@ impl Part {
     /// Gives back all but what `bytes` need.
     pub fn shrink(&mut self, bytes: usize) {
         let excess = self.bytes.saturating_sub(bytes);
-        self.memory.held.fetch_sub(excess, Ordering::Relaxed);
+        self.memory.give_back(self.caller.as_ref(), excess);
         self.bytes -= excess;
     }
 }
@@ -128,5 +207,38 @@ mod tests {
         assert_eq!(memory.held(), STEP_BYTES + 10);
         drop((one, two));
         assert_eq!(memory.held(), 0);
+    }
+
+    #[test]
+    fn one_caller_leaves_half_and_small_ones_go_on() {
+        let memory = Memory::new(64 * STEP_BYTES);
+        let mut large = memory.part_of("a");
+        // Alone, a request may have more; the rest is for small ones.
+        assert_eq!(large.cover(62 * STEP_BYTES), Ok(()));
+        assert_eq!(large.cover(63 * STEP_BYTES), Err(Exhausted));
+        assert_eq!(memory.part_of("a").cover(1), Err(Exhausted));
+        let (mut small, mut larger) = (memory.part_of("b"), memory.part_of("b"));
+        assert_eq!(small.cover(STEP_BYTES), Ok(()));
+        assert_eq!(larger.cover(STEP_BYTES + 1), Err(Exhausted));
+        drop(large);
+        let mut parts: Vec<Part> = (0..8).map(|_| memory.part_of("a")).collect();
+        let held = |parts: &mut Vec<Part>| {
+            let covered = parts.iter_mut().map(|part| part.cover(8 * STEP_BYTES));
+            covered.filter(Result::is_ok).count()
+        };
+        assert_eq!(held(&mut parts), 4);
+        assert_eq!(larger.cover(16 * STEP_BYTES), Ok(()));
+        assert_eq!(parts.first().unwrap().sibling().cover(1), Err(Exhausted));
+        drop((parts, small, larger));
+        // A body and its reply are one request.
+        let mut body = memory.part_of("a");
+        let mut reply = body.sibling();
+        assert_eq!(body.cover(20 * STEP_BYTES), Ok(()));
+        assert_eq!(reply.cover(20 * STEP_BYTES), Ok(()));
+        drop((body, reply));
+        assert_eq!(
+            (memory.held(), memory.callers.lock().unwrap().len()),
+            (0, 0)
+        );
     }
 }

@@ -15,6 +15,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::coding::{Coding, Receiver, Refused};
+use crate::authenticate::Principal;
 use crate::error::{Code, Problem};
 use crate::execute::request::SqlRequest;
 use crate::gate::{Ask, aside};
@@ -51,8 +52,12 @@ impl Received {
     }
 }
 
-/// Reads a JSON body whole, unpacked.
-pub async fn read(request: Request<Incoming>, bounds: &Bounds) -> Result<Received, Problem> {
+/// Reads a JSON body whole, unpacked; what it takes counts for its caller.
+pub async fn read(
+    request: Request<Incoming>,
+    bounds: &Bounds,
+    caller: &Principal,
+) -> Result<Received, Problem> {
     media_type(request.headers())?;
     let coding = Coding::of_request(request.headers()).map_err(|coding| {
         let known = "send it plain, or with `Content-Encoding: gzip` or `zstd`";
@@ -69,7 +74,7 @@ pub async fn read(request: Request<Incoming>, bounds: &Bounds) -> Result<Receive
     let mut body = request.into_body();
     // Known before a byte of it is read.
     let stated = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-    let part = bounds.memory.part();
+    let part = bounds.memory.part_of(&caller.key_id);
     let mut receiver = match Receiver::new(coding, stated, bounds.bytes_max, part) {
         Ok(receiver) => receiver,
         Err(reason) => {

@@ -157,6 +157,8 @@ pub enum Refused {
 pub struct Bounded {
     bytes: Vec<u8>,
     bytes_max: usize,
+    /// The length that the caller stated: no more room than this is made ahead.
+    expected: usize,
     part: Part,
     refused: Option<Refused>,
 }
@@ -168,9 +170,15 @@ impl Write for Bounded {
             self.refused = Some(Refused::TooLarge);
             return Err(io::ErrorKind::OutOfMemory.into());
         }
-        if self.part.cover(after).is_err() {
-            self.refused = Some(Refused::Memory);
-            return Err(io::ErrorKind::OutOfMemory.into());
+        if after > self.bytes.capacity() {
+            // Twice as much each time, so that it is moved seldom; what was only stated takes no memory.
+            let ahead = self.bytes.len().saturating_mul(2).min(self.expected);
+            let room = after.max(ahead);
+            if self.part.cover(room).is_err() {
+                self.refused = Some(Refused::Memory);
+                return Err(io::ErrorKind::OutOfMemory.into());
+            }
+            self.bytes.reserve_exact(room - self.bytes.len());
         }
         self.bytes.extend_from_slice(bytes);
         Ok(bytes.len())
@@ -225,16 +233,22 @@ impl ZstdFrames {
 }
 
 impl Receiver {
-    /// `expected`: the length that the caller stated, so that the buffer need not grow.
+    /// `expected`: the length that the caller stated, which is judged and not yet believed.
     pub fn new(
         coding: Option<Coding>,
         expected: usize,
         bytes_max: usize,
         part: Part,
     ) -> Result<Self, Refused> {
-        let mut bounded = Bounded {
+        let bounded = Bounded {
             bytes: Vec::new(),
             bytes_max,
+            // Packed, it says nothing of what unfolds.
+            expected: if coding.is_none() {
+                expected
+            } else {
+                bytes_max
+            },
             part,
             refused: None,
         };
@@ -243,8 +257,6 @@ impl Receiver {
                 if expected > bytes_max {
                     return Err(Refused::TooLarge);
                 }
-                bounded.part.cover(expected).map_err(|_| Refused::Memory)?;
-                bounded.bytes.reserve_exact(expected);
                 Ok(Self::Plain(bounded))
             }
             Some(Coding::Gzip) => Ok(Self::Gzip(Box::new(GzDecoder::new(bounded)))),
@@ -397,6 +409,30 @@ mod tests {
             }
         }
         assert_eq!(unpack(None, &zeros, 100, 1 << 30), Err(Refused::TooLarge));
+    }
+
+    #[test]
+    fn what_is_only_stated_takes_no_memory() {
+        let memory = Memory::new(1 << 20);
+        let stated = 1 << 19;
+        let mut bodies: Vec<Receiver> = (0..8)
+            .map(|_| {
+                Receiver::new(None, stated, stated, memory.part()).unwrap_or_else(|_| panic!())
+            })
+            .collect();
+        for body in &mut bodies {
+            body.take(b"{").unwrap();
+        }
+        assert_eq!(memory.held(), 8 << 16);
+        let refused = Receiver::new(None, stated + 1, stated, memory.part());
+        assert_eq!(refused.err(), Some(Refused::TooLarge));
+        // The whole of it takes what was stated, and no more.
+        bodies.truncate(1);
+        let body = bodies.first_mut().unwrap();
+        for _ in 1..stated / 512 {
+            body.take(&[b' '; 512]).unwrap();
+        }
+        assert!(memory.held() <= stated);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::request_id;
 use super::respond::{self, Reply};
 use super::routes::{self, Route};
 use super::stream::{self, Streaming};
-use crate::authenticate::Peer;
+use crate::authenticate::{Peer, Principal};
 use crate::config::Server;
 use crate::decide::{Grant, Role};
 use crate::error::{Code, Problem};
@@ -24,7 +24,7 @@ use crate::execute::redis::RedisReply;
 use crate::execute::stores::Answer;
 use crate::gate::{self, Ask, Gate, aside};
 use crate::limit::Quota;
-use crate::memory::Exhausted;
+use crate::memory::{Exhausted, Part};
 use crate::operation::Store;
 use crate::reply::{NoRows, RowSink};
 use crate::transaction::TransactionId;
@@ -131,25 +131,28 @@ impl Door {
     }
 
     /// Reads the rest of a request, once its caller is known, and gives the gate's answer. What the body holds of the
-    /// memory for all it holds until then.
+    /// memory for all it holds until then; the reply may have a part of its own.
     pub(super) async fn ask<S: RowSink>(
         &self,
         asked: &gate::Request<'_>,
         store: Store,
         request: Request<Incoming>,
         quota: &mut Option<Quota>,
-        parse: impl FnOnce(&[u8]) -> Result<(Ask, S), Problem>,
-    ) -> Result<(Answer, S), Problem> {
+        parse: impl FnOnce(&[u8], &Part) -> Result<(Ask, S), Problem>,
+    ) -> Result<(Answer, S, Part), Problem> {
         let mut held = None;
-        let receive = async {
-            let received = body::read(request, &self.body).await?;
-            let parsed = received.parse(parse)?;
-            held = Some(received.part);
+        let holding = &mut held;
+        let receive = |caller: Arc<Principal>| async move {
+            let received = body::read(request, &self.body, &caller).await?;
+            let parsed = received.parse(|bytes| parse(bytes, &received.part))?;
+            *holding = Some(received.part);
             Ok(parsed)
         };
         let (answer, taken) = self.gate.answer(asked, store, receive).await;
         *quota = taken;
-        answer
+        let (answer, sink) = answer?;
+        let part = held.map_or_else(|| self.body.memory.part(), |held| held.sibling());
+        Ok((answer, sink, part))
     }
 
     /// A statement on its own, or in a transaction that its caller holds open.
@@ -161,25 +164,25 @@ impl Door {
         request: Request<Incoming>,
         quota: &mut Option<Quota>,
     ) -> Result<Reply, Problem> {
-        let parse = |bytes: &[u8]| {
+        let parse = |bytes: &[u8], part: &Part| {
             let (ask, wanted) = body::query(bytes, store)?;
             let rows = JsonRows::new(self.form(wanted));
             let ask = match within {
                 Some(id) => ask.within(id),
                 None => ask,
             };
-            Ok((ask, rows.within(self.body.memory.part())))
+            Ok((ask, rows.within(part.sibling())))
         };
         let mut asked = head.as_request("query");
         asked.transaction = within;
         match self.ask(&asked, store, request, quota, parse).await? {
-            (Answer::Sql(summary), mut rows) => {
+            (Answer::Sql(summary), mut rows, _) => {
                 let part = rows.take_part();
                 let mut reply = respond::json(StatusCode::OK, rows.finish(&summary));
                 reply.body_mut().hold(part);
                 Ok(reply)
             }
-            (Answer::Transaction(_) | Answer::Mongodb(_) | Answer::Redis(_), _) => {
+            (Answer::Transaction(_) | Answer::Mongodb(_) | Answer::Redis(_), _, _) => {
                 Err(invalid("not a SQL answer"))
             }
         }
@@ -218,8 +221,8 @@ impl Door {
         };
         let row_bytes_max = self.reply_bytes_max;
         let (bounds, patience) = (self.body, self.send_timeout);
-        let receive = async move {
-            let received = body::read(request, &bounds).await?;
+        let receive = move |caller: Arc<Principal>| async move {
+            let received = body::read(request, &bounds, &caller).await?;
             let form = |numbers, rows_max, documents| ndjson::Form {
                 numbers,
                 rows_max,
@@ -258,7 +261,7 @@ impl Door {
         quota: &mut Option<Quota>,
     ) -> Result<Reply, Problem> {
         let mut form = JsonForm::Relaxed;
-        let parse = |bytes: &[u8]| {
+        let parse = |bytes: &[u8], _: &Part| {
             let (ask, wanted) = body::mongodb(bytes)?;
             form = wanted;
             Ok((ask, NoRows))
@@ -266,28 +269,18 @@ impl Door {
         let asked = head.as_request("command");
         let answer = self.ask(&asked, Store::Mongodb, request, quota, parse);
         match answer.await? {
-            (Answer::Mongodb(document), NoRows) => {
+            (Answer::Mongodb(document), NoRows, part) => {
                 let mut body = Vec::with_capacity(document.len().saturating_mul(2));
                 aside(document.len(), || {
                     write_extended_json(&mut body, &document, form)
                 })
                 .map_err(|error| invalid(error.to_string()))?;
-                self.bounded(body)
+                bounded(body, part)
             }
-            (Answer::Sql(_) | Answer::Transaction(_) | Answer::Redis(_), NoRows) => {
+            (Answer::Sql(_) | Answer::Transaction(_) | Answer::Redis(_), NoRows, _) => {
                 Err(invalid("not a MongoDB answer"))
             }
         }
-    }
-
-    /// A reply that was made in one piece, within what all replies may hold together.
-    pub(super) fn bounded(&self, body: Vec<u8>) -> Result<Reply, Problem> {
-        let mut part = self.body.memory.part();
-        let held = part.cover(body.len());
-        held.map_err(Exhausted::problem)?;
-        let mut reply = respond::json(StatusCode::OK, body);
-        reply.body_mut().hold(Some(part));
-        Ok(reply)
     }
 
     async fn redis_command(
@@ -297,10 +290,10 @@ impl Door {
         quota: &mut Option<Quota>,
     ) -> Result<Reply, Problem> {
         let asked = head.as_request("command");
-        let replies = self
+        let (replies, part) = self
             .redis(asked, request, body::redis_command, quota)
             .await?;
-        self.bounded(redis_result(&replies, self.reply_bytes_max)?)
+        bounded(redis_result(&replies, self.reply_bytes_max)?, part)
     }
 
     async fn redis_pipeline(
@@ -310,10 +303,10 @@ impl Door {
         quota: &mut Option<Quota>,
     ) -> Result<Reply, Problem> {
         let asked = head.as_request("pipeline");
-        let replies = self
+        let (replies, part) = self
             .redis(asked, request, body::redis_pipeline, quota)
             .await?;
-        self.bounded(redis_results(&replies, self.reply_bytes_max)?)
+        bounded(redis_results(&replies, self.reply_bytes_max)?, part)
     }
 
     async fn redis(
@@ -322,20 +315,20 @@ impl Door {
         request: Request<Incoming>,
         parse: fn(&[u8]) -> Result<Ask, Problem>,
         quota: &mut Option<Quota>,
-    ) -> Result<Vec<RedisReply>, Problem> {
-        let parse = |bytes: &[u8]| Ok((parse(bytes)?, NoRows));
+    ) -> Result<(Vec<RedisReply>, Part), Problem> {
+        let parse = |bytes: &[u8], _: &Part| Ok((parse(bytes)?, NoRows));
         let answer = self.ask(&asked, Store::Redis, request, quota, parse);
         match answer.await? {
-            (Answer::Redis(replies), NoRows) => Ok(replies),
-            (Answer::Sql(_) | Answer::Transaction(_) | Answer::Mongodb(_), NoRows) => {
+            (Answer::Redis(replies), NoRows, part) => Ok((replies, part)),
+            (Answer::Sql(_) | Answer::Transaction(_) | Answer::Mongodb(_), NoRows, _) => {
                 Err(invalid("not a Redis answer"))
             }
         }
     }
 
     async fn explain(&self, head: &Head, request: Request<Incoming>) -> Result<Reply, Problem> {
-        let receive = async {
-            let received = body::read(request, &self.body).await?;
+        let receive = |caller: Arc<Principal>| async move {
+            let received = body::read(request, &self.body, &caller).await?;
             received.parse(body::explain)
         };
         let asked = head.as_request("explain");
@@ -368,6 +361,15 @@ impl Door {
 /// What goes no further leaves a line in the log, too.
 fn turn_away(gate: &Gate, head: &Head, problem: &Problem) {
     gate.turn_away(&head.as_request("none"), problem);
+}
+
+/// A reply that was made in one piece, within what all replies may hold together.
+pub(super) fn bounded(body: Vec<u8>, mut part: Part) -> Result<Reply, Problem> {
+    let held = part.cover(body.len());
+    held.map_err(Exhausted::problem)?;
+    let mut reply = respond::json(StatusCode::OK, body);
+    reply.body_mut().hold(Some(part));
+    Ok(reply)
 }
 
 /// Whether the caller asks for lines of JSON.

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::http::Head;
 use super::reply_body::{Chunk, ReplyBody};
 use super::respond::{self, Reply};
+use crate::authenticate::Principal;
 use crate::error::Problem;
 use crate::execute::stores::Answer;
 use crate::gate::{Ask, Gate};
@@ -44,9 +45,10 @@ pub struct Streaming<R> {
     pub receive: R,
 }
 
-impl<R> Streaming<R>
+impl<R, F> Streaming<R>
 where
-    R: Future<Output = Result<(Ask, Form), Problem>> + Send + 'static,
+    R: FnOnce(Arc<Principal>) -> F + Send + 'static,
+    F: Future<Output = Result<(Ask, Form), Problem>> + Send + 'static,
 {
     /// Answers once the first line is there: with the stream, or with what was wrong. May be cancelled: the
     /// statement under way is then cancelled on its server.
@@ -79,8 +81,8 @@ where
         let home = Arc::new(Mutex::new(None));
         let (receive, patience) = (self.receive, self.patience);
         let place = Arc::clone(&home);
-        let receive = async move {
-            let (ask, form) = receive.await?;
+        let receive = |caller| async move {
+            let (ask, form) = receive(caller).await?;
             let lines = Lines {
                 rows: Ndjson::new(form),
                 chunks,

@@ -11,7 +11,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::body::{self, Numbers, Rows, RowsWanted, invalid};
-use super::http::{Door, Head};
+use super::http::{Door, Head, bounded};
 use super::respond::{self, Reply};
 use super::routes::{Going, Step};
 use crate::error::Problem;
@@ -20,6 +20,7 @@ use crate::execute::stores::{Answer, TransactionAnswer};
 use crate::execute::transaction::{BATCH_STATEMENTS_MAX, Begun};
 use crate::gate::{Ask, Statement};
 use crate::limit::Quota;
+use crate::memory::Part;
 use crate::operation::Store;
 use crate::record::BATCH;
 use crate::reply::{Column, NoRows, RowSink, SinkError, Summary, Value};
@@ -71,16 +72,16 @@ impl Door {
         request: Request<Incoming>,
         quota: &mut Option<Quota>,
     ) -> Result<Reply, Problem> {
-        let parse = |bytes: &[u8]| {
+        let parse = |bytes: &[u8], _: &Part| {
             let (ask, wanted) = batch(bytes, store)?;
             Ok((ask, BatchRows::new(self.form(wanted))))
         };
         let asked = head.as_request(BATCH);
         match self.ask(&asked, store, request, quota, parse).await? {
-            (Answer::Transaction(TransactionAnswer::Batch(summaries)), rows) => {
-                self.bounded(rows.finish(&summaries))
+            (Answer::Transaction(TransactionAnswer::Batch(summaries)), rows, part) => {
+                bounded(rows.finish(&summaries), part)
             }
-            (answer, _) => Err(unexpected(&answer)),
+            (answer, _, _) => Err(unexpected(&answer)),
         }
     }
 
@@ -92,14 +93,16 @@ impl Door {
         request: Request<Incoming>,
         quota: &mut Option<Quota>,
     ) -> Result<Reply, Problem> {
-        let parse = |bytes: &[u8]| {
+        let parse = |bytes: &[u8], _: &Part| {
             let options = begin(bytes)?;
             Ok((Ask::Begin { store, options }, NoRows))
         };
         let asked = head.as_request("begin");
         match self.ask(&asked, store, request, quota, parse).await? {
-            (Answer::Transaction(TransactionAnswer::Begun(begun)), NoRows) => Ok(created(&begun)),
-            (answer, NoRows) => Err(unexpected(&answer)),
+            (Answer::Transaction(TransactionAnswer::Begun(begun)), NoRows, _) => {
+                Ok(created(&begun))
+            }
+            (answer, NoRows, _) => Err(unexpected(&answer)),
         }
     }
 
@@ -117,18 +120,20 @@ impl Door {
             Step::Commit => ("commit", true),
             Step::RollBack => ("rollback", false),
         };
-        let parse = |bytes: &[u8]| {
+        let parse = |bytes: &[u8], _: &Part| {
             let EndBody {} = body::members(bytes)?;
             Ok((Ask::End { store, id, commits }, NoRows))
         };
         let mut asked = head.as_request(action);
         asked.transaction = Some(id);
         match self.ask(&asked, store, request, quota, parse).await? {
-            (Answer::Transaction(TransactionAnswer::Committed), NoRows) => Ok(ended("committed")),
-            (Answer::Transaction(TransactionAnswer::RolledBack), NoRows) => {
+            (Answer::Transaction(TransactionAnswer::Committed), NoRows, _) => {
+                Ok(ended("committed"))
+            }
+            (Answer::Transaction(TransactionAnswer::RolledBack), NoRows, _) => {
                 Ok(ended("rolled_back"))
             }
-            (answer, NoRows) => Err(unexpected(&answer)),
+            (answer, NoRows, _) => Err(unexpected(&answer)),
         }
     }
 }

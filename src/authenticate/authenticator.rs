@@ -9,6 +9,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::cache::{Entry, Keys, Recall, Settings};
 use super::certificates::Certificates;
+use super::doubted::Doubted;
 use super::key::{Hash, PREFIX, Presented};
 use super::row::{self, Secret};
 use super::throttle::Throttle;
@@ -21,12 +22,6 @@ use crate::system::{STATEMENT_TIMEOUT, System, Unavailable};
 
 /// Look-ups under way at once; a request that finds so many waits, for [`STATEMENT_TIMEOUT`] at most.
 const LOOK_UPS_MAX: usize = 64;
-
-/// Look-ups under way at once for addresses that have failed too often, however many of these there are.
-pub const DOUBTED_LOOK_UPS_MAX: usize = 4;
-
-/// How long one of them waits for its turn.
-const DOUBTED_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// How long a request whose key may serve as it is waits for PostgreSQL to confirm it, and any look-up while others fail.
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(1);
@@ -44,7 +39,7 @@ pub struct Authenticator {
     used: LastUsed,
     throttle: Throttle,
     look_ups: Semaphore,
-    doubted: Semaphore,
+    doubted: Doubted,
     /// Look-ups that failed: while they do, one at a time is tried after a pause, and the others fail at once.
     failing: Circuit,
     probing: Semaphore,
@@ -66,7 +61,7 @@ impl Authenticator {
             used: LastUsed::default(),
             throttle: Throttle::new(now),
             look_ups: Semaphore::new(LOOK_UPS_MAX),
-            doubted: Semaphore::new(DOUBTED_LOOK_UPS_MAX),
+            doubted: Doubted::default(),
             failing: Circuit::default(),
             probing: Semaphore::new(1),
             certificates,
@@ -83,7 +78,7 @@ impl Authenticator {
         now: Instant,
         clock: Timestamp,
     ) -> Result<Arc<Principal>, Error> {
-        let certified = self.certificates.principal(peer)?;
+        let certified = self.certificates.principal(peer, clock)?;
         let Some(text) = key else {
             return certified.ok_or_else(|| self.certificates.nobody(peer));
         };
@@ -180,16 +175,13 @@ impl Authenticator {
                 self.look_up(presented, digest, now, STATEMENT_TIMEOUT)
                     .await
             }
-            Err(_) => {
-                let turn = tokio::time::timeout(DOUBTED_WAIT_MAX, self.doubted.acquire());
-                match turn.await {
-                    Ok(_turn) => {
-                        self.look_up(presented, digest, now, STATEMENT_TIMEOUT)
-                            .await
-                    }
-                    Err(_) => return Err(Error::NoTurn),
+            Err(_) => match self.doubted.turn().await {
+                Some(_turn) => {
+                    self.look_up(presented, digest, now, STATEMENT_TIMEOUT)
+                        .await
                 }
-            }
+                None => return Err(Error::NoTurn),
+            },
         };
         let is_failure = matches!(found, Ok(None));
         if taken.is_ok() && !is_failure {

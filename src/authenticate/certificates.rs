@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use rustls::pki_types::CertificateDer;
 use webpki::EndEntityCert;
 
@@ -43,8 +44,15 @@ impl Certificates {
     /// Whom the peer's certificate names; `None` where it shows none, or none with a name that stands for a role.
     ///
     /// # Errors
-    /// When its names stand for several roles.
-    pub fn principal(&self, peer: &Peer) -> Result<Option<Arc<Principal>>, Error> {
+    /// When its names stand for several roles, or it has ended since the connection began.
+    pub fn principal(
+        &self,
+        peer: &Peer,
+        clock: Timestamp,
+    ) -> Result<Option<Arc<Principal>>, Error> {
+        if peer.has_expired(clock) {
+            return Err(Error::CertificateExpired);
+        }
         let Some(certificate) = peer.certificate().filter(|_| !self.0.is_empty()) else {
             return Ok(None);
         };
@@ -129,7 +137,7 @@ mod tests {
         let web = "spiffe://cluster/ns/shop/sa/web";
         let console = "spiffe://cluster/ns/ops/sa/console";
         let check = |uris: &[&str], hosts: &[&str], expected: Result<Option<(&str, &str)>, ()>| {
-            let found = certificates.principal(&peer(uris, hosts));
+            let found = certificates.principal(&peer(uris, hosts), Timestamp::UNIX_EPOCH);
             let found = found
                 .map(|found| found.map(|found| (found.key_id.clone(), found.role.clone())))
                 .map_err(|_| ());
@@ -159,7 +167,10 @@ mod tests {
         check(&["web.shop.internal"], &[], Ok(None));
         check(&[], &[], Ok(None));
         let nobody = Peer::new([127, 0, 0, 1].into(), Vec::new());
-        assert_eq!(certificates.principal(&nobody), Ok(None));
+        let now = Timestamp::UNIX_EPOCH;
+        assert_eq!(certificates.principal(&nobody, now), Ok(None));
+        let ended = certificates.principal(&peer(&[web], &[]), Timestamp::MAX);
+        assert_eq!(ended, Err(Error::CertificateExpired));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Transaction};
 
 use super::key::{self, Generated, Presented};
+use super::row::time;
 
 /// What a new key is to be.
 #[derive(Debug, Clone)]
@@ -100,8 +101,21 @@ impl Error {
 const INSERT: &str = "INSERT INTO api_keys (id, hashed_key, user_id, name, role, expires_at)
     VALUES ($1, $2, $3, $4, $5, $6)";
 
-const LIST: &str = "SELECT id, name, user_id, role, created_at, expires_at, revoked_at, last_used_at, rotated_at,
-    CASE WHEN previous_expires_at > now() THEN previous_expires_at END FROM api_keys ORDER BY created_at, id";
+const LIST: &str = concat!(
+    "SELECT id, name, user_id, role, ",
+    time!("created_at"),
+    ", ",
+    time!("expires_at"),
+    ", ",
+    time!("revoked_at"),
+    ", ",
+    time!("last_used_at"),
+    ", ",
+    time!("rotated_at"),
+    ", CASE WHEN previous_expires_at > now() THEN ",
+    time!("previous_expires_at"),
+    " END FROM api_keys ORDER BY api_keys.created_at, id"
+);
 
 const WITHOUT_ROLE: &str = "SELECT id, role, count(*) OVER () FROM api_keys
     WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now()) AND (role = ANY($1)) IS NOT TRUE
@@ -110,9 +124,12 @@ const WITHOUT_ROLE: &str = "SELECT id, role, count(*) OVER () FROM api_keys
 const REVOKE: &str = "UPDATE api_keys SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL";
 
 /// The row is locked until the end, so that two rotations do not each replace the same secret.
-const OVERLAP: &str =
-    "SELECT CASE WHEN previous_expires_at > now() THEN previous_expires_at END FROM api_keys
-    WHERE id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now()) FOR UPDATE";
+const OVERLAP: &str = concat!(
+    "SELECT CASE WHEN previous_expires_at > now() THEN ",
+    time!("previous_expires_at"),
+    " END FROM api_keys
+    WHERE id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now()) FOR UPDATE"
+);
 
 const ROTATE: &str = "UPDATE api_keys SET hashed_key = $2, rotated_at = now(),
         previous_hashed_key = CASE WHEN $3::float8 > 0 THEN hashed_key END,

@@ -3,6 +3,7 @@
 mod authenticator;
 mod cache;
 mod certificates;
+mod doubted;
 pub mod key;
 pub mod keys;
 mod peer;
@@ -13,9 +14,10 @@ mod used;
 
 use std::time::Duration;
 
-pub use authenticator::{Authenticator, DOUBTED_LOOK_UPS_MAX};
+pub use authenticator::Authenticator;
 pub use cache::Settings;
 pub use certificates::{Certificates, SPIFFE};
+pub use doubted::{DOUBTED_LOOK_UPS_MAX, DOUBTED_WAITING_MAX};
 pub use peer::Peer;
 pub use throttle::{ADDRESSES_MAX, FAILURE_INTERVAL, FAILURES_MAX};
 
@@ -61,6 +63,9 @@ pub enum Error {
     /// A verified certificate whose names nobody has listed: here they are, for the log.
     #[error("[auth.certificates] lists no name of the client's certificate, which has {0}")]
     Unlisted(String),
+    /// The certificate of the connection has ended since the connection began.
+    #[error("the certificate of the connection has expired")]
+    CertificateExpired,
     /// The certificate of the connection has another role.
     #[error("`{key_id}` and `{certificate}` have different roles")]
     Disagree { key_id: String, certificate: String },
@@ -113,6 +118,10 @@ impl PublicError for Error {
                 Code::AuthUnavailable,
                 "the keys of the token's issuer cannot be fetched just now, so that no token can be checked; try again shortly, or send an API key",
                 Duration::from_secs(1),
+            ),
+            Self::CertificateExpired => Problem::new(
+                Code::AuthExpired,
+                "the certificate of this connection has expired: connect again with one that is in force",
             ),
             Self::Disagree { .. } => Problem::new(
                 Code::AuthInvalid,

@@ -9,9 +9,28 @@ use super::key::Hash;
 use super::{Error, Principal};
 use crate::system::{STATEMENT_TIMEOUT, System, Unavailable};
 
-const LOOK_UP: &str =
-    "SELECT hashed_key, previous_hashed_key, previous_expires_at, user_id, role, expires_at,
-    revoked_at IS NOT NULL FROM api_keys WHERE id = $1";
+/// The times of `api_keys` as a [`Timestamp`] can hold them: `infinity` and years beyond are the last such time, which
+/// does not come, and `-infinity` is long ago.
+macro_rules! time {
+    ($column:literal) => {
+        concat!(
+            "CASE WHEN ",
+            $column,
+            " IS NOT NULL THEN greatest(least(",
+            $column,
+            ", '9999-12-30 00:00:00Z'), '0001-01-01 00:00:00Z') END"
+        )
+    };
+}
+pub(super) use time;
+
+const LOOK_UP: &str = concat!(
+    "SELECT hashed_key, previous_hashed_key, ",
+    time!("previous_expires_at"),
+    ", user_id, role, ",
+    time!("expires_at"),
+    ", revoked_at IS NOT NULL FROM api_keys WHERE id = $1"
+);
 
 /// What is known of one key.
 #[derive(Debug)]

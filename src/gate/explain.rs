@@ -1,8 +1,11 @@
 //! `POST /v1/explain`: the pipeline as far as `decide`; nothing is executed.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use super::{Ask, Gate, Request};
+use crate::authenticate::Principal;
 use crate::decide::restrict::Shadow;
 use crate::decide::{Audience, Explanation, Policy, Question};
 use crate::error::{Code, Problem};
@@ -11,10 +14,10 @@ use crate::record::Record;
 
 impl Gate {
     /// Judges a request without executing it, and tells its caller why. What is told is the caller's own role's.
-    pub async fn explain(
+    pub async fn explain<F: Future<Output = Result<Ask, Problem>>>(
         &self,
         request: &Request<'_>,
-        receive: impl Future<Output = Result<Ask, Problem>>,
+        receive: impl FnOnce(Arc<Principal>) -> F,
     ) -> Result<Explanation, Problem> {
         let mut record = Record::begin(request, None);
         let explained = self.explained(request, receive, &mut record).await;
@@ -22,15 +25,15 @@ impl Gate {
         explained
     }
 
-    async fn explained(
+    async fn explained<F: Future<Output = Result<Ask, Problem>>>(
         &self,
         request: &Request<'_>,
-        receive: impl Future<Output = Result<Ask, Problem>>,
+        receive: impl FnOnce(Arc<Principal>) -> F,
         record: &mut Record<'_>,
     ) -> Result<Explanation, Problem> {
         let _in_flight = self.enter(request)?;
         let caller = self.authenticate(request, record).await?;
-        let ask = receive.await?;
+        let ask = receive(Arc::clone(&caller)).await?;
         let (store, now) = (ask.store(), Timestamp::now());
         record.store = Some(store);
         let policy = self.policy.load_full();

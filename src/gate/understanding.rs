@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::classify::LARGE_BYTES;
 use crate::error::{Code, Problem};
-use crate::memory::{Exhausted, Memory, Part};
+use crate::memory::{Exhausted, Memory, Part, SPARED_PART};
 
 /// Large statements that are understood side by side: a large one keeps a processor busy.
 const LARGE_AT_ONCE: usize = 2;
@@ -21,9 +21,6 @@ const TURN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How often one that has its turn looks for memory.
 const MEMORY_POLL_INTERVAL: Duration = Duration::from_millis(20);
-
-/// The part of all memory that is left for the bodies and replies of others.
-const SPARED_PART: usize = 32;
 
 /// Bounds what is being understood at one time.
 pub struct Understandings {

@@ -31,11 +31,13 @@ const GATHER_INTERVAL: Duration = Duration::from_millis(50);
 /// How often it is read all the same, so that a mistake in telling is not for ever.
 const REREAD_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Expiry is told as a length of time, so that only PostgreSQL's clock counts. One row more than are held shows that
-/// there are too many.
+/// Expiry is told as a length of time, so that only PostgreSQL's clock counts; `infinity` has none, and never comes. One
+/// row more than are held shows that there are too many.
 const READ: &str =
     "SELECT o.key_id, o.user_id, o.role, o.rate_limit, o.requests, o.per_ms, o.burst,
-        (extract(epoch FROM o.expires_at - clock_timestamp()) * 1000)::float8, o.id, k.role
+        CASE WHEN isfinite(o.expires_at)
+            THEN (extract(epoch FROM o.expires_at) - extract(epoch FROM clock_timestamp()))::float8 * 1000 END,
+        o.id, k.role
     FROM rate_limit_overrides AS o LEFT JOIN api_keys AS k ON k.id = o.key_id
     WHERE o.expires_at IS NULL OR o.expires_at > clock_timestamp()
     ORDER BY o.id LIMIT 10001";
@@ -123,11 +125,18 @@ impl Overrides {
     pub async fn keep(&self, system: &System, changes: &Changes, policy: &ArcSwap<Policy>) {
         let mut subscription = changes.subscribe();
         let (mut told, mut faults) = (false, Faults::new());
+        let mut is_failing = false;
         loop {
             let read = self.read(system, &policy.load_full(), &mut faults).await;
-            if let Err(error) = &read {
-                tracing::debug!(%error, "the last known rate limit overrides stay in force");
+            match &read {
+                Err(error) if !is_failing => tracing::warn!(
+                    %error,
+                    "the rate limit overrides cannot be read: those known last stay in force"
+                ),
+                Ok(()) if is_failing => tracing::info!("the rate limit overrides are read again"),
+                Ok(()) | Err(_) => {}
             }
+            is_failing = read.is_err();
             let pause = if told && read.is_ok() {
                 REREAD_INTERVAL
             } else {

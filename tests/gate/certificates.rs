@@ -2,10 +2,11 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::Request;
+use hyper::{Request, Version};
 use hyper_util::rt::TokioIo;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
 use rustls::pki_types::pem::PemObject;
@@ -15,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::isolation::postgres;
+use crate::support::tls::{Speaker, connect};
 use crate::support::{Sidecar, eventually, shared};
 
 /// A certificate authority of the test's own, and a server's certificate by it.
@@ -48,11 +50,19 @@ impl Authority {
 
     /// A certificate with these names and its key, both as PEM.
     fn sign(&self, uris: &[&str], hosts: &[&str]) -> (String, String) {
+        self.sign_until(uris, hosts, None)
+    }
+
+    /// The same, that ends so long after 1970.
+    fn sign_until(&self, uris: &[&str], hosts: &[&str], end: Option<Duration>) -> (String, String) {
         let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
         let mut params = CertificateParams::new(hosts).unwrap();
         for uri in uris {
             let uri = SanType::URI((*uri).try_into().unwrap());
             params.subject_alt_names.push(uri);
+        }
+        if let Some(end) = end {
+            params.not_after = rcgen::date_time_ymd(1970, 1, 1) + end;
         }
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
@@ -247,4 +257,56 @@ async fn a_certificate_is_a_caller_and_a_key_must_agree_with_it() {
         sidecar.has_logged(named)
     })
     .await;
+}
+
+/// A connection may stand for longer than what its client showed when it began.
+#[tokio::test]
+async fn a_certificate_that_ends_stands_for_nobody_on_a_connection_that_stands() {
+    let dev = shared();
+    let authority = Authority::new();
+    let path = |name: &str| authority.path(name).display().to_string();
+    let sidecar = Sidecar::start(dev, |config| {
+        let tls = format!(
+            "cert_file = '{}'\nkey_file = '{}'\nclient_ca_file = '{}'",
+            path("cert.pem"),
+            path("key.pem"),
+            path("ca.pem")
+        );
+        let server = config["server"].as_table_mut().unwrap();
+        server.insert("tls".into(), tls.parse::<toml::Table>().unwrap().into());
+        let auth = format!("[certificates]\n'{WEB}' = 'app'");
+        config.insert("auth".into(), auth.parse::<toml::Table>().unwrap().into());
+    });
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let end = now + Duration::from_secs(3);
+    let mut speakers = Vec::new();
+    for (version, protocol) in [(Version::HTTP_11, "http/1.1"), (Version::HTTP_2, "h2")] {
+        let mut roots = rustls::RootCertStore::empty();
+        let ca = CertificateDer::from_pem_file(authority.path("ca.pem")).unwrap();
+        roots.add(ca).unwrap();
+        let (certificate, key) = authority.sign_until(&[WEB], &[], Some(end));
+        let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+        let config = rustls::ClientConfig::builder()
+            .with_root_certificates(roots)
+            .with_client_auth_cert(chain, key)
+            .unwrap();
+        let stream = connect(&sidecar.http, config, protocol).await.unwrap();
+        let mut speaker = Speaker::new(stream, version).await.unwrap();
+        let (status, text) = speaker.get("/v1/whoami").await.unwrap();
+        assert_eq!(status, 200, "{text}");
+        speakers.push(speaker);
+    }
+    for mut speaker in speakers {
+        let answer = loop {
+            let (status, text) = speaker.get("/v1/whoami").await.unwrap();
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+            if status != 200 || now > end + Duration::from_secs(30) {
+                break (status.as_u16(), text);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        };
+        assert_eq!(answer.0, 401, "{}", answer.1);
+        assert!(answer.1.contains("auth.expired") && answer.1.contains("connect again"));
+    }
 }

@@ -157,6 +157,45 @@ async fn a_key_expires_in_a_span_or_at_a_time() {
     }
 }
 
+/// PostgreSQL knows times that no calendar here does.
+#[tokio::test]
+async fn a_key_lives_as_long_as_postgresql_means_it_to() {
+    let dev = shared();
+    for (column, time, expected) in [
+        ("expires_at", "infinity", "ok"),
+        ("expires_at", "290000-01-01", "ok"),
+        ("expires_at", "-infinity", "auth.expired"),
+        ("expires_at", "4000-01-01 BC", "auth.expired"),
+        ("revoked_at", "-infinity", "auth.revoked"),
+        ("last_used_at", "infinity", "ok"),
+    ] {
+        let made = made(dev, &[]);
+        let set = format!("UPDATE api_keys SET {column} = '{time}' WHERE id = $1");
+        let id = made["id"].as_str().unwrap();
+        let client = postgres(dev).await;
+        client.execute(&set, &[&id]).await.unwrap();
+        becomes(made["key"].as_str().unwrap(), expected).await;
+        for format in [&["keys", "list"][..], &["keys", "list", "--format", "json"]] {
+            let listed = dev.bulkhead(format);
+            assert!(text(&listed).contains(id), "{column} {time}: {listed:?}");
+        }
+        // None of them is left for the tests beside this one.
+        client
+            .execute("DELETE FROM api_keys WHERE id = $1", &[&id])
+            .await
+            .unwrap();
+    }
+    let made = made(dev, &[]);
+    let id = made["id"].as_str().unwrap();
+    let client = postgres(dev).await;
+    let set = "UPDATE api_keys SET previous_hashed_key = hashed_key, previous_expires_at = 'infinity' WHERE id = $1";
+    client.execute(set, &[&id]).await.unwrap();
+    let rotated = dev.bulkhead(&["keys", "rotate", id]);
+    assert!(!rotated.status.success(), "{rotated:?}");
+    let rotated = dev.bulkhead(&["keys", "rotate", id, "--force"]);
+    assert!(rotated.status.success(), "{rotated:?}");
+}
+
 #[tokio::test]
 async fn a_key_is_handed_over_in_the_form_that_is_asked_for() {
     let dev = shared();

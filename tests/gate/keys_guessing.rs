@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hyper::StatusCode;
 use secrecy::ExposeSecret;
@@ -182,6 +182,41 @@ async fn guesses_do_not_crowd_postgresql() {
         whoami(&sidecar.http, &key).await.status == 200
     })
     .await;
+}
+
+/// Beside a flood that never stops, a good key that nobody has used yet gets in within a few tries, however slow
+/// PostgreSQL is: with a line, it would stand behind more guesses than have their turn in the time that it waits.
+#[tokio::test]
+async fn a_new_key_gets_in_beside_a_flood() {
+    let settings = own_database(shared(), "keys_flood").await;
+    let mut client = bulkhead::system::connect(&settings).await.unwrap();
+    let (link, through) = linked(&settings).await;
+    let sidecar = sidecar(&through);
+    let (_, known) = new_key(&mut client).await;
+    assert_eq!(whoami(&sidecar.http, &known).await.status, 200);
+    while whoami(&sidecar.http, &guess()).await.status != 429 {}
+    link.set(Mode::Delay(Duration::from_millis(100)));
+    let (_, key) = new_key(&mut client).await;
+    let guessing = (0..96).map(|_| async {
+        loop {
+            whoami(&sidecar.http, &guess()).await;
+        }
+    });
+    let guessing = futures_util::future::join_all(guessing);
+    let trying = async {
+        for turn in 1..=60 {
+            let reply = whoami(&sidecar.http, &key).await;
+            if reply.status == 200 {
+                return turn;
+            }
+            assert_eq!(reply.status, 429, "{}", reply.text);
+        }
+        panic!("it never got in");
+    };
+    tokio::select! {
+        _ = guessing => {}
+        turns = trying => eprintln!("in at try {turns}"),
+    }
 }
 
 /// A wrong id and a wrong secret are both asked for, once, and both come from memory then: while PostgreSQL is silent, what

@@ -95,3 +95,62 @@ async fn an_override_that_the_policy_makes_useless_is_told_once_and_has_no_effec
         assert!(said.contains(fault), "{fault}: {said}");
     }
 }
+
+/// A row that never ends holds up no other; what cannot be read is told once, and what was read last stays in force.
+#[tokio::test]
+async fn an_override_without_an_end_holds_and_a_table_that_cannot_be_read_is_told() {
+    let dev = shared();
+    let settings = own_database(dev, "limits_infinity").await;
+    let mut client = bulkhead::system::connect(&settings).await.unwrap();
+    let limits = "[app]\nrequests = 100\nper = '1m'\n[second]\nrequests = 7\nper = '1m'\n";
+    let folder = policy(dev, limits, "rate_limits = ['app', 'second']");
+    let sidecar = Sidecar::start(dev, |config| {
+        config["policy"]["path"] = folder.path().to_str().unwrap().into();
+        let system = config["system"].as_table_mut().unwrap();
+        system.insert("database".into(), settings.database.clone().into());
+    });
+    let new = NewKey {
+        name: "for ever".into(),
+        user_id: None,
+        role: "app".into(),
+        expires_at: None,
+    };
+    let made = keys::create(&mut client, &new).await.unwrap();
+    let key = made.secret.expose_secret();
+    let are = async |what: &str, first: u32, second: u32| {
+        eventually(what, || async {
+            let limits = &whoami(&sidecar, key).await.body["limits"];
+            limits[0]["limit"] == first && limits[1]["limit"] == second
+        })
+        .await;
+    };
+    let insert =
+        "INSERT INTO rate_limit_overrides (role, rate_limit, requests, per_ms, expires_at) VALUES
+        ('app', 'app', 200, 60000, 'infinity'), ('app', 'second', 8, 60000, '290000-01-01'),
+        ('admin', NULL, 9, 60000, '-infinity')";
+    client.batch_execute(insert).await.unwrap();
+    are("both are in force", 200, 8).await;
+    let rename = |from: &str, to: &str| {
+        format!("ALTER TABLE rate_limit_overrides RENAME COLUMN {from} TO {to}")
+    };
+    client
+        .batch_execute(&rename("requests", "renamed"))
+        .await
+        .unwrap();
+    client
+        .batch_execute("UPDATE rate_limit_overrides SET per_ms = 60000")
+        .await
+        .unwrap();
+    let told = "the rate limit overrides cannot be read";
+    eventually("it is told", || async { sidecar.has_logged(told) }).await;
+    are("what was read last is in force", 200, 8).await;
+    client
+        .batch_execute(&rename("renamed", "requests"))
+        .await
+        .unwrap();
+    eventually("they are read again", || async {
+        sidecar.has_logged("the rate limit overrides are read again")
+    })
+    .await;
+    assert_eq!(sidecar.lines_with(&[told]), 1);
+}

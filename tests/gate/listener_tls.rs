@@ -223,6 +223,71 @@ async fn a_failed_handshake_is_counted_and_told() {
     .await;
 }
 
+/// As where the file is read while it is only half written.
+#[tokio::test]
+async fn less_is_asked_of_clients_only_after_a_restart() {
+    let certificates = Certificates::new(&["web"]);
+    let ca = ("client_ca_file", certificates.text("ca.pem"));
+    let sidecar = start(&certificates, &[ca.clone()]);
+    sidecar.ready().await;
+    let with = |entries: &[(&str, String)]| {
+        let text = std::fs::read_to_string(&sidecar.config).unwrap();
+        let mut config: toml::Table = text.parse().unwrap();
+        let tls = config["server"]["tls"].as_table_mut().unwrap();
+        tls.remove("client_ca_file");
+        tls.remove("client_auth");
+        tls.extend(
+            entries
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), value.clone().into())),
+        );
+        std::fs::write(&sidecar.config, config.to_string()).unwrap();
+        sidecar.signal(Signal::HUP);
+    };
+    let stranger = async || {
+        livez(
+            &sidecar.http,
+            certificates.client(None, ANY),
+            Version::HTTP_11,
+        )
+        .await
+    };
+    let told = "`client_auth` or `client_ca_file` asks less of clients";
+    let optional = ("client_auth", "optional".to_owned());
+    for (times, weaker) in [(1, &[][..]), (2, &[ca.clone(), optional])] {
+        with(weaker);
+        eventually("it is told", async || sidecar.lines_with(&[told]) == times).await;
+        assert!(!stranger().await);
+    }
+    assert!(sidecar.has_logged("[server] tls changed: takes a restart"));
+    let web = certificates.client(Some("web"), ANY);
+    assert!(livez(&sidecar.http, web, Version::HTTP_11).await);
+}
+
+/// More is asked at once.
+#[tokio::test]
+async fn more_is_asked_of_clients_without_a_restart() {
+    let certificates = Certificates::new(&["web"]);
+    let sidecar = start(&certificates, &[("min_version", "1.2".to_owned())]);
+    sidecar.ready().await;
+    let stranger = async || {
+        livez(
+            &sidecar.http,
+            certificates.client(None, ANY),
+            Version::HTTP_11,
+        )
+        .await
+    };
+    assert!(stranger().await);
+    let text = std::fs::read_to_string(&sidecar.config).unwrap();
+    let mut config: toml::Table = text.parse().unwrap();
+    let tls = config["server"]["tls"].as_table_mut().unwrap();
+    tls.insert("client_ca_file".into(), certificates.text("ca.pem").into());
+    std::fs::write(&sidecar.config, config.to_string()).unwrap();
+    sidecar.signal(Signal::HUP);
+    eventually("a stranger is turned away", async || !stranger().await).await;
+}
+
 #[test]
 fn development_certificates_are_made_once_and_never_written_over() {
     use std::os::unix::fs::PermissionsExt as _;

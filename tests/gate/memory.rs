@@ -206,3 +206,52 @@ async fn bodies_and_replies_share_one_budget() {
         assert_eq!(reply.status, 200, "{}", reply.text);
     }
 }
+
+/// What a caller only says that it will send takes nothing from others, and what it sends leaves them half.
+#[tokio::test]
+async fn one_key_takes_no_more_than_half_of_the_budget() {
+    const BODY: usize = 4 * MIB;
+    let dev = shared();
+    let sidecar = Sidecar::start(dev, |config| {
+        let server = config["server"].as_table_mut().unwrap();
+        server.insert("memory_bytes_max".into(), (16 * MIB as i64).into());
+        server.insert("body_bytes_max".into(), (BODY as i64).into());
+    });
+    sidecar.ready().await;
+    let host = sidecar.http.strip_prefix("http://").unwrap();
+    let begin = async |sent: usize| {
+        let mut stream = TcpStream::connect(host).await.unwrap();
+        let head = format!(
+            "POST /v1/postgres/query HTTP/1.1\r\nhost: a\r\nx-api-key: {}\r\ncontent-type: application/json\r\ncontent-length: {BODY}\r\n\r\n{}",
+            dev.app,
+            " ".repeat(sent)
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream
+    };
+    let small = json!({"sql": "SELECT 1 AS x"});
+    let stated: Vec<TcpStream> = futures_util::future::join_all((0..12).map(|_| begin(1))).await;
+    let mut padded = small.to_string();
+    padded.push_str(&" ".repeat(3 * MIB));
+    let neighbour = dev.new_key("memory-neighbour");
+    for _ in 0..3 {
+        for key in [&neighbour, &dev.app] {
+            let reply = sidecar.post(key, "/v1/postgres/query", &small).await;
+            assert_eq!(reply.status, 200, "{}", reply.text);
+        }
+    }
+    drop(stated);
+    // What has arrived counts: of five such bodies two fit into a half, and the others are refused.
+    let sent: Vec<TcpStream> =
+        futures_util::future::join_all((0..5).map(|_| begin(BODY - 1))).await;
+    let refused = async || {
+        let reply = sidecar.post(&dev.app, "/v1/postgres/query", &small).await;
+        reply.code() == "memory.exhausted"
+    };
+    crate::support::eventually("the key has its half", refused).await;
+    let url = format!("{}/v1/postgres/query", sidecar.http);
+    let headers = [("x-api-key", neighbour.clone())];
+    let reply = crate::support::send(hyper::Method::POST, &url, &headers, Some(padded)).await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    drop(sent);
+}

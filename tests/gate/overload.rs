@@ -284,3 +284,40 @@ async fn a_queue_four_times_too_long_is_refused_and_shared() {
     // Its turn comes whatever the other one has asked.
     assert_eq!(served.failures, [""; 0]);
 }
+
+/// Long statements of one key leave the last connection to another, whose statements then run.
+#[tokio::test]
+async fn one_key_does_not_hold_the_whole_pool() {
+    let dev = shared();
+    let sidecar = Sidecar::start(dev, |config| {
+        let pool = "min = 1\nmax = 4\nacquire_timeout_ms = 25000";
+        let postgres = config["stores"]["postgres"].as_table_mut().unwrap();
+        postgres.insert("pool".into(), pool.parse::<toml::Table>().unwrap().into());
+    });
+    sidecar.ready().await;
+    let neighbour = dev.new_key("pool-neighbour");
+    let path = "/v1/postgres/query";
+    let long = SLOW.replace("20000", "2000000000");
+    let long = json!({"sql": long, "timeout_ms": 20000});
+    let running = (0..6).map(|_| sidecar.post(&dev.admin_key, path, &long));
+    let running = futures_util::future::join_all(running);
+    let in_use = "database_connection_pool_in_use{database=\"postgres\"}";
+    let beside = async {
+        let has_all_but_one = async || sidecar.metric(in_use).await >= 3.0;
+        eventually("the key has all but one", has_all_but_one).await;
+        for _ in 0..3 {
+            let body = json!({"sql": "SELECT 1 AS one"});
+            let reply = sidecar.post(&neighbour, path, &body).await;
+            assert_eq!(reply.status, 200, "{}", reply.text);
+            // The others are still at it.
+            assert!(sidecar.metric(in_use).await >= 3.0);
+        }
+    };
+    tokio::select! {
+        ended = running => {
+            let told: Vec<_> = ended.iter().map(|reply| reply.text.as_str()).collect();
+            panic!("they ended: {told:?}");
+        }
+        () = beside => {}
+    }
+}

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
+use jsonwebtoken::jwk::{
+    AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, KeyOperations, PublicKeyUse,
+};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
 use serde_json::Value;
@@ -273,12 +275,17 @@ fn usable(jwk: &Jwk) -> Option<(String, Key)> {
         .public_key_use
         .as_ref()
         .is_none_or(|purpose| *purpose == PublicKeyUse::Signature);
-    if !is_for_it || !is_to_sign {
+    let may_verify = common
+        .key_operations
+        .as_ref()
+        .is_none_or(|operations| operations.contains(&KeyOperations::Verify));
+    if !is_for_it || !is_to_sign || !may_verify {
         return None;
     }
+    let kid = common.key_id.clone().filter(|kid| !kid.is_empty())?;
     let decoding = DecodingKey::from_jwk(jwk).ok()?;
     Some((
-        common.key_id.clone()?,
+        kid,
         Key {
             algorithm,
             decoding,

@@ -336,6 +336,13 @@ fn a_set_must_be_clear() {
     let mut of_another = issuer.set();
     of_another["keys"][1]["alg"] = "ES384".into();
     assert_eq!(names(&of_another), Ok(vec!["ed".into()]));
+    let mut to_sign = issuer.set();
+    to_sign["keys"][0]["key_ops"] = json!(["sign"]);
+    to_sign["keys"][1]["key_ops"] = json!(["sign", "verify"]);
+    assert_eq!(names(&to_sign), Ok(vec!["ec".into()]));
+    let mut nameless = issuer.set();
+    nameless["keys"][0]["kid"] = "".into();
+    assert_eq!(names(&nameless), Ok(vec!["ec".into()]));
     for set in [
         json!({"keys": []}),
         json!([]),

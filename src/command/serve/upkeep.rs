@@ -14,7 +14,7 @@ use crate::accept::http::Door;
 use crate::accept::tls::{Certificate, Contents};
 use crate::certificates::{Held, WARN_BEFORE_S};
 use crate::config::change::changes;
-use crate::config::{Config, ListenerTls};
+use crate::config::{ClientAuth, Config, ListenerTls};
 use crate::record::audit::Audit;
 use crate::record::metrics::Metrics;
 
@@ -202,9 +202,21 @@ impl Upkeep {
     }
 }
 
-/// Other files and versions are taken by the next look at them; TLS itself is not switched on or off.
+/// Other files and versions are taken by the next look at them; TLS itself is not switched on or off, and no client
+/// gets in by a change that it could not have got in before, such as a file that was cut short.
 fn take_tls(taken: &mut Option<ListenerTls>, new: &Option<ListenerTls>) -> bool {
     if taken.is_some() != new.is_some() {
+        return false;
+    }
+    let asks = |tls: &Option<ListenerTls>| match tls.as_ref().map(|tls| &tls.clients) {
+        None | Some(ClientAuth::Off) => 0,
+        Some(ClientAuth::Optional { .. }) => 1,
+        Some(ClientAuth::Require { .. }) => 2,
+    };
+    if asks(new) < asks(taken) {
+        tracing::warn!(
+            "`client_auth` or `client_ca_file` asks less of clients than before: nothing of this `tls` is taken without a restart"
+        );
         return false;
     }
     taken.clone_from(new);

@@ -46,7 +46,7 @@ impl Transactional for MysqlStore {
         options: Options,
         limits: Option<Limits>,
     ) -> Result<OpenTransaction, Error> {
-        let mut session = self.pool.acquire_owned(key_id).await?;
+        let mut session = self.pool.acquire_for_transaction(key_id).await?;
         session.set_busy();
         let begin = begin(&options, limits);
         let beginning = conn(&mut session)?.query_drop(begin);

@@ -28,6 +28,9 @@ const REAP_INTERVAL_MS: u64 = 5_000;
 /// Connections beyond the minimum are closed when idle for so long.
 const IDLE_TIMEOUT_MS: u64 = 600_000;
 
+/// Of a pool of so many connections, the last is kept for a caller that has none.
+pub const KEEPING_MIN: u32 = 4;
+
 /// Opens connections to one database.
 pub trait Connector: Send + Sync + 'static {
     type Link: Link;
@@ -113,7 +116,8 @@ impl<C: Connector> Pool<C> {
         Self {
             store,
             idle,
-            slots: Turns::new(
+            slots: Turns::keeping(
+                usize::from(max >= KEEPING_MIN),
                 max as usize,
                 settings.waiting_max,
                 settings.acquire_timeout_ms,
@@ -127,14 +131,21 @@ impl<C: Connector> Pool<C> {
     pub async fn acquire(&self, caller: &str) -> Result<Lease<'_, C>, Error> {
         let slot = self.slot(caller).await?;
         let link = self.take_or_connect(self.idle.get()).await?;
-        Ok(Lease { link, _slot: slot })
+        Ok(Lease { link, slot })
     }
 
-    /// The same, to keep for longer than one call: for a transaction that spans requests.
+    /// The same, to keep for longer than one call, and for a transaction.
     pub async fn acquire_owned(&self, caller: &str) -> Result<Lease<'static, C>, Error> {
         let slot = self.slot(caller).await?;
         let link = self.take_or_connect(self.idle.get_owned()).await?;
-        Ok(Lease { link, _slot: slot })
+        Ok(Lease { link, slot })
+    }
+
+    /// The same, for a transaction that spans requests: such have limits of their own, and whoever holds one may have the kept connection for a statement.
+    pub async fn acquire_for_transaction(&self, caller: &str) -> Result<Lease<'static, C>, Error> {
+        let mut lease = self.acquire_owned(caller).await?;
+        lease.slot.uncount();
+        Ok(lease)
     }
 
     /// A connection if one is free or can be opened, without waiting for other requests.
@@ -142,12 +153,12 @@ impl<C: Connector> Pool<C> {
         let exhausted = || self.exhausted(Exhausted { waited_ms: 0 });
         let slot = self.slots.try_take().ok_or_else(exhausted)?;
         let link = self.take_or_connect(self.idle.get()).await?;
-        Ok(Lease { link, _slot: slot })
+        Ok(Lease { link, slot })
     }
 
-    /// Whether a connection could be taken without waiting for other requests.
-    pub fn has_free_slot(&self) -> bool {
-        self.slots.lines().free > 0
+    /// Whether `caller` could take a connection without waiting for other requests.
+    pub fn has_free_slot(&self, caller: &str) -> bool {
+        self.slots.has_one_for(caller)
     }
 
     /// Whether one stands idle.
@@ -228,7 +239,7 @@ type Taken<'p, C> = Result<bb8::PooledConnection<'p, Manager<C>>, bb8::RunError<
 pub struct Lease<'a, C: Connector> {
     // The order matters: the connection goes back before its slot is free.
     link: bb8::PooledConnection<'a, Manager<C>>,
-    _slot: Slot,
+    slot: Slot,
 }
 
 impl<C: Connector> Deref for Lease<'_, C> {

@@ -4,6 +4,9 @@
 //! caller in turn, and within a caller to who came first; so a thousand waiting requests of one API key delay
 //! another key's single request by one turn. The lines together have a length: when they are full, a caller
 //! with a shorter line takes the place of the last one in the longest, and who has that line is refused.
+//!
+//! Slots may be kept for callers that have none ([`Turns::keeping`]), so that no caller has them all, however long its
+//! statements run.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -19,6 +22,8 @@ pub(in crate::execute) struct Turns {
     state: Mutex<State>,
     waiting_max: usize,
     patience: Duration,
+    /// So many slots are for callers that have none.
+    kept: usize,
 }
 
 impl std::fmt::Debug for Turns {
@@ -32,8 +37,10 @@ impl std::fmt::Debug for Turns {
 
 #[derive(Default)]
 struct State {
-    /// Nobody waits while it is not 0.
+    /// Nobody waits who may have one of them.
     free: usize,
+    /// How many slots each caller has, where some are kept.
+    held: HashMap<Arc<str>, usize>,
     /// Callers with a line, in the order of their turns.
     order: VecDeque<Arc<str>>,
     lines: HashMap<Arc<str>, VecDeque<Waiter>>,
@@ -68,10 +75,24 @@ pub(in crate::execute) struct Exhausted {
 }
 
 /// The right to use one connection; goes to the next in turn when dropped.
-pub(in crate::execute) struct Slot(Option<Arc<Turns>>);
+pub(in crate::execute) struct Slot {
+    turns: Option<Arc<Turns>>,
+    /// Whose it is, where that counts.
+    caller: Option<Arc<str>>,
+}
 
 impl Turns {
     pub(in crate::execute) fn new(slots: usize, waiting_max: usize, patience_ms: u64) -> Arc<Self> {
+        Self::keeping(0, slots, waiting_max, patience_ms)
+    }
+
+    /// Of `slots`, `kept` are for callers that have none.
+    pub(in crate::execute) fn keeping(
+        kept: usize,
+        slots: usize,
+        waiting_max: usize,
+        patience_ms: u64,
+    ) -> Arc<Self> {
         let state = State {
             free: slots,
             ..State::default()
@@ -80,14 +101,36 @@ impl Turns {
             state: Mutex::new(state),
             waiting_max,
             patience: Duration::from_millis(patience_ms),
+            kept,
         })
     }
 
-    /// A slot that is free now.
+    /// A slot that is free now, whosever turn it is: for the sidecar itself.
     pub(in crate::execute) fn try_take(self: &Arc<Self>) -> Option<Slot> {
         let mut state = self.lock();
         state.free = state.free.checked_sub(1)?;
-        Some(Slot(Some(Arc::clone(self))))
+        Some(Slot {
+            turns: Some(Arc::clone(self)),
+            caller: None,
+        })
+    }
+
+    fn try_take_for(self: &Arc<Self>, caller: &str) -> Option<Slot> {
+        let mut state = self.lock();
+        if !state.may_have_one(caller, self.kept) {
+            return None;
+        }
+        let caller = (self.kept > 0).then(|| state.hold(caller.into()));
+        state.free -= 1;
+        Some(Slot {
+            turns: Some(Arc::clone(self)),
+            caller,
+        })
+    }
+
+    /// Whether `caller` would get a slot without waiting.
+    pub(in crate::execute) fn has_one_for(&self, caller: &str) -> bool {
+        self.lock().may_have_one(caller, self.kept)
     }
 
     /// A slot, in `caller`'s turn. Dropping the future leaves the line.
@@ -95,7 +138,7 @@ impl Turns {
         self: &Arc<Self>,
         caller: &str,
     ) -> Result<Slot, Exhausted> {
-        match self.try_take() {
+        match self.try_take_for(caller) {
             Some(slot) => Ok(slot),
             None => self.wait(caller).await,
         }
@@ -140,15 +183,9 @@ impl Turns {
         let number = state.numbers;
         state.numbers += 1;
         let caller = state.enter(caller, Waiter { number, turn });
-        // One may have come free since it was looked for.
-        let next = if state.free > 0 { state.next() } else { None };
-        if next.is_some() {
-            state.free -= 1;
-        }
         drop(state);
-        if let Some(next) = next {
-            self.hand(next);
-        }
+        // One may have come free since it was looked for.
+        self.hand();
         Some(Place {
             turns: self,
             caller,
@@ -166,23 +203,24 @@ impl Turns {
         }
     }
 
-    /// Gives a slot that nobody has to whoever is next, and to the next one where that one has just gone.
-    fn hand(self: &Arc<Self>, first: Waiter) {
-        let mut waiter = first;
+    /// Gives the slots that nobody has to whoever is next and may have one.
+    fn hand(self: &Arc<Self>) {
         loop {
-            let slot = Slot(Some(Arc::clone(self)));
-            let Err(mut slot) = waiter.turn.send(slot) else {
+            let mut state = self.lock();
+            let Some((caller, waiter)) = state.next(self.kept) else {
                 return;
             };
-            // It comes back here and not by its drop.
-            slot.0 = None;
-            let mut state = self.lock();
-            match state.next() {
-                Some(next) => waiter = next,
-                None => {
-                    state.free += 1;
-                    return;
-                }
+            state.free -= 1;
+            let caller = (self.kept > 0).then(|| state.hold(caller));
+            drop(state);
+            let slot = Slot {
+                turns: Some(Arc::clone(self)),
+                caller,
+            };
+            if let Err(mut slot) = waiter.turn.send(slot) {
+                // That one has just gone. The slot comes back here, and not by its drop.
+                slot.turns = None;
+                self.lock().release(slot.caller.as_ref());
             }
         }
     }
@@ -193,20 +231,23 @@ impl Turns {
     }
 }
 
+impl Slot {
+    /// Lets its caller pass for one that has none: what is held for long has limits of its own.
+    pub(in crate::execute) fn uncount(&mut self) {
+        if let (Some(turns), Some(caller)) = (&self.turns, self.caller.take()) {
+            turns.lock().let_go(&caller);
+            turns.hand();
+        }
+    }
+}
+
 impl Drop for Slot {
     fn drop(&mut self) {
-        let Some(turns) = self.0.take() else { return };
-        let next = {
-            let mut state = turns.lock();
-            let next = state.next();
-            if next.is_none() {
-                state.free += 1;
-            }
-            next
+        let Some(turns) = self.turns.take() else {
+            return;
         };
-        if let Some(next) = next {
-            turns.hand(next);
-        }
+        turns.lock().release(self.caller.as_ref());
+        turns.hand();
     }
 }
 
@@ -228,18 +269,54 @@ impl State {
         name
     }
 
-    /// The first in the line of the caller whose turn it is; that caller's next turn comes after all others'.
-    fn next(&mut self) -> Option<Waiter> {
-        let caller = self.order.pop_front()?;
+    fn may_have_one(&self, caller: &str, kept: usize) -> bool {
+        self.free > kept || (self.free > 0 && !self.held.contains_key(caller))
+    }
+
+    fn hold(&mut self, caller: Arc<str>) -> Arc<str> {
+        if let Some((name, _)) = self.held.get_key_value(&caller) {
+            let name = Arc::clone(name);
+            if let Some(held) = self.held.get_mut(&name) {
+                *held += 1;
+            }
+            return name;
+        }
+        self.held.insert(Arc::clone(&caller), 1);
+        caller
+    }
+
+    /// A slot comes back from whoever had it.
+    fn release(&mut self, caller: Option<&Arc<str>>) {
+        self.free += 1;
+        if let Some(caller) = caller {
+            self.let_go(caller);
+        }
+    }
+
+    fn let_go(&mut self, caller: &Arc<str>) {
+        if let Some(held) = self.held.get_mut(caller) {
+            *held -= 1;
+            if *held == 0 {
+                self.held.remove(caller);
+            }
+        }
+    }
+
+    /// The first in the line of the caller whose turn it is, of those that may have a slot; that caller's next turn
+    /// comes after all others'.
+    fn next(&mut self, kept: usize) -> Option<(Arc<str>, Waiter)> {
+        let may = |caller: &Arc<str>| self.may_have_one(caller, kept);
+        let place = self.order.iter().position(may)?;
+        let caller = self.order.remove(place)?;
         let line = self.lines.get_mut(&caller)?;
         let waiter = line.pop_front();
         if line.is_empty() {
             self.lines.remove(&caller);
         } else {
-            self.order.push_back(caller);
+            self.order.push_back(Arc::clone(&caller));
         }
         self.waiting -= usize::from(waiter.is_some());
-        waiter
+        waiter.map(|waiter| (caller, waiter))
     }
 
     /// Takes the last one out of the longest line, where `caller`'s would still be shorter with one more.
@@ -365,6 +442,34 @@ mod tests {
         drop(stays);
         assert!(third.await.is_ok());
         assert!(turns.try_take().is_some());
+    }
+
+    #[tokio::test]
+    async fn the_last_slot_is_for_who_has_none() {
+        let turns = Turns::keeping(1, 4, 8, 60_000);
+        let mut many = Vec::new();
+        for _ in 0..3 {
+            many.push(turns.take("many").await.ok().unwrap());
+        }
+        let mut fourth = Box::pin(turns.take("many"));
+        assert!(futures_util::poll!(&mut fourth).is_pending());
+        let mut single = turns.take("single").await.ok();
+        let mut second = Box::pin(turns.take("single"));
+        assert!(futures_util::poll!(&mut second).is_pending());
+        // What comes free is kept again, first for who has none.
+        drop(single.take());
+        assert!(second.await.is_ok());
+        assert!(futures_util::poll!(&mut fourth).is_pending());
+        assert!(turns.has_one_for("other") && !turns.has_one_for("many"));
+        many.pop();
+        assert!(fourth.await.is_ok());
+        // A transaction does not count.
+        let mut open = turns.take("other").await.ok().unwrap();
+        open.uncount();
+        assert!(turns.has_one_for("other"));
+        drop((many, open));
+        let state = turns.lock();
+        assert_eq!((state.free, state.held.len(), state.waiting), (4, 0, 0));
     }
 
     #[tokio::test]

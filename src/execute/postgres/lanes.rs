@@ -174,7 +174,7 @@ impl Lanes {
     async fn seat(&self, pool: &Pool<Arc<Opener>>, caller: &str) -> Result<Seat<'_>, Error> {
         let turn = self.seats.take(caller).await;
         let turn = turn.map_err(exhausted)?;
-        let _opening = match self.find(pool) {
+        let _opening = match self.find(pool, caller) {
             Found::Lane(lane) => return Ok(self.seated(lane, turn)),
             Found::Another(opening) => opening,
             Found::None => {
@@ -203,13 +203,13 @@ impl Lanes {
     }
 
     /// A place in the emptiest lane, unless one more should be opened and nobody does so yet.
-    fn find(&self, pool: &Pool<Arc<Opener>>) -> Found<'_> {
+    fn find(&self, pool: &Pool<Arc<Opener>>, caller: &str) -> Found<'_> {
         let mut opening = None;
         let lane = self.join(|readers| {
             if readers >= READERS_FEW || pool.has_idle() {
                 opening = self.opening.try_lock().ok();
             }
-            if !pool.has_free_slot() {
+            if !pool.has_free_slot(caller) {
                 opening = None;
             }
             opening.is_some()

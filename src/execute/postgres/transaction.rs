@@ -58,7 +58,7 @@ impl Transactional for PostgresStore {
         options: Options,
         limits: Option<Limits>,
     ) -> Result<OpenTransaction, Error> {
-        let mut session = self.pool.acquire_owned(key_id).await?;
+        let mut session = self.pool.acquire_for_transaction(key_id).await?;
         session.set_busy();
         let settings = limits.map(settings_of).unwrap_or_default();
         let begin = format!("{}; {settings}", begin(&options));

@@ -4,6 +4,7 @@
 
 use full_moon::ast::{Block, Expression, GenericFor, Index, NumericFor, Suffix, Var};
 
+use super::growth::Size;
 use super::walk::{Binding, Walk, text};
 use super::{Which, unproven};
 use crate::classify::Result;
@@ -17,9 +18,19 @@ impl Walk {
                 "has a `for` whose rounds are not bounded by a length (`#t`) or a number up to {ROUNDS_MAX}"
             )));
         }
-        let count = ends.into_iter().map(rounds_to).fold(0, u64::saturating_add);
+        let counts = ends.map(rounds_to);
+        let count = counts.into_iter().fold(0, |count: u64, end| {
+            count.saturating_add(end.unwrap_or(self.assumed))
+        });
         let names = [(text(body.index_variable()), Binding::Data)];
-        self.rounds(count, &names, body.block())
+        let before = self.counted.now;
+        if counts.iter().all(Option::is_some) {
+            self.counted.now = before.saturating_mul(count);
+            self.counted.most = self.counted.most.max(self.counted.now);
+        }
+        let walked = self.rounds(count, &names, Size::GIVEN, body.block());
+        self.counted.now = before;
+        walked
     }
 
     pub fn generic_for(&mut self, body: &GenericFor) -> Result<()> {
@@ -42,7 +53,8 @@ impl Walk {
                 (text(name), binding)
             })
             .collect();
-        self.rounds(ROUNDS_ASSUMED, &names, body.block())
+        let size = self.elements(body);
+        self.rounds(self.assumed, &names, size, body.block())
     }
 
     /// Lets through iterators that come to an end: `pairs(t)`, `ipairs(t)`, `next, t` and `string.gmatch(s, p)`, of
@@ -87,12 +99,18 @@ impl Walk {
     }
 
     /// The body of a loop, in a scope with the loop's variables.
-    fn rounds(&mut self, count: u64, names: &[(&str, Binding)], body: &Block) -> Result<()> {
+    fn rounds(
+        &mut self,
+        count: u64,
+        names: &[(&str, Binding)],
+        size: Size,
+        body: &Block,
+    ) -> Result<()> {
         let before = self.rounds;
         self.rounds = before.saturating_mul(count);
         self.scopes.push(Vec::new());
         for (name, binding) in names {
-            self.declare(name, *binding);
+            self.declare(name, *binding, size);
         }
         let walked = self.block(body);
         self.scopes.pop();
@@ -104,17 +122,18 @@ impl Walk {
 /// Most rounds of a loop that counts to a literal number.
 const ROUNDS_MAX: f64 = 100_000.0;
 
-/// Rounds that a loop over data is taken to have.
+/// Rounds that a loop over data is taken to have, at least.
 pub(super) const ROUNDS_ASSUMED: u64 = 100;
 
-/// How many rounds a bound is good for.
-fn rounds_to(expression: &Expression) -> u64 {
+/// How many rounds a bound is good for; `None` for a length.
+fn rounds_to(expression: &Expression) -> Option<u64> {
     let text = expression.to_string();
     // The number was found small; a cast keeps its size.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     text.trim()
         .parse::<f64>()
-        .map_or(ROUNDS_ASSUMED, |number| number.abs() as u64 + 1)
+        .map(|number| number.abs() as u64 + 1)
+        .ok()
 }
 
 /// A length, or a small literal number.

@@ -6,8 +6,13 @@
 //! function that could reach one of them (`load`, `setmetatable`, `getfenv`, `rawset`, …). Whatever a value
 //! then is, calling, indexing or storing it cannot lead to a key that is not in `KEYS`. Any other script the policy
 //! may list by its digest ([`super::vouched`]).
+//!
+//! Redis serves nobody else while a script runs, so its time and memory are bounded as well: by the loops it may have
+//! ([`loops`]), by what it gives to the library ([`library`]) and by how its values grow ([`growth`]).
 
 mod globals;
+mod growth;
+mod library;
 mod loops;
 mod source;
 mod value;

@@ -347,7 +347,7 @@ fn functions_that_are_only_called_pass() {
         "return (function(a) return a end)(1)",
         "local ok, v = pcall(function() return redis.call('GET', KEYS[1]) end) return v",
         "local t = {2, 1} table.sort(t, function(a, b) return a < b end) return t",
-        "local function low(c) return c:lower() end return string.gsub(ARGV[1], '%u', low)",
+        "local function low(c) return c:lower() end return low(ARGV[1])",
         "for w in string.gmatch(ARGV[1], '%a+') do redis.call('SADD', KEYS[1], w) end",
         "for k, v in next, ARGV do redis.call('HSET', KEYS[1], k, v) end",
         "local insert = table.insert local t = {} insert(t, 1) return t",
@@ -382,5 +382,81 @@ fn work_that_multiplies_is_refused() {
         let open = format!("{name}(function() return ").repeat(29);
         let nested = script(&format!("return {open}1{}", " end)".repeat(29)));
         assert_eq!(nested.is_ok(), name.starts_with(['p', 'x']), "{name}");
+    }
+}
+
+/// What runs within C is not even ended by `SCRIPT KILL`.
+#[test]
+fn time_and_memory_are_bounded() {
+    for source in [
+        "return string.find(string.rep('a', 400), '.-.-.-b')",
+        "return string.find(ARGV[1], '.-b')",
+        "return string.find(ARGV[1], '%s+$')",
+        "return string.match(ARGV[1], '(%w+)=(%w+)')",
+        "return string.match(ARGV[1], '%b()')",
+        "return string.find(ARGV[1], ARGV[2])",
+        "return string.find(ARGV[1], ARGV[2], 1, true)",
+        "return string.find(ARGV[1], '\\46*b')",
+        "return string.find(ARGV[1], 'a?a?a?a?a?a?b')",
+        "return ARGV[1]:find('.-b')",
+        "return ARGV[1]:find(ARGV[2])",
+        "for w in string.gmatch(ARGV[1], '^.-b') do end",
+        "return #string.rep('a', 300000000)",
+        "return #string.rep(ARGV[1], 2)",
+        "return #string.rep('a', ARGV[1])",
+        "return ('a'):rep(300000000)",
+        "return ('a').rep('a', 300000000)",
+        "local f = ('a').rep return f('a', 300000000)",
+        "local f = string.rep return f('a', 300000000)",
+        "return pcall(string.rep, 'a', 300000000)",
+        "return pcall(('a').rep, 'a', 300000000)",
+        "return string.gsub(ARGV[1], '.', ARGV[1])",
+        "return string.gsub(ARGV[1], '.', function() return ARGV[1] end)",
+        "return table.concat(ARGV, ARGV[1])",
+        "local s = 'a' for i = 1, 40 do s = s .. s end return #s",
+        "local s = 'a' for i = 1, 40 do local t = s s = s .. t end return #s",
+        "local s = 'a' for i = 1, 40 do local t = s .. s s = t end return #s",
+        "local s = 'a' for i = 1, 40 do s = string.format('%s%s', s, s) end return #s",
+        "local s = 'a' for i = 1, 40 do s = table.concat({s, s}) end return #s",
+        "local s = 'a' for i = 1, 40 do s = cjson.encode({s, s}) end return #s",
+        "local s = 'a' for i = 1, 40 do s = string.gsub(s, '.', 'bb') end return #s",
+        "local s = 'a' for i = 1, 40 do s = s:gsub('.', 'bb') end return #s",
+        "local t = {} for i = 1, 40 do t = {t, t} end return cjson.encode(t)",
+        "local t = {'a'} for i = 1, 40 do t[1] = t[1] .. t[1] end return #t[1]",
+        "local s = 'a' local function f(a) s = s .. a end for i = 1, 40 do f(s) end return #s",
+        "local function f(a) return a .. a end local s = 'a' for i = 1, 40 do s = f(s) end return #s",
+        "for i = 1, 40 do ARGV[1] = ARGV[1] .. ARGV[1] end return #ARGV[1]",
+        "local t = {} for i = 1, 100000 do t[i] = i end for i = 1, 900 do table.sort(t) end return 1",
+        "local t = {} for i = 1, 100000 do table.insert(t, 1, i) end return 1",
+        "local t = {} for i = 1, 100000 do t[i] = i end for i = 1, #t do for j = 1, #t do t[1] = 1 end end return 1",
+        "for i = 1, 100000 do for j = 1, 100 do redis.call('LRANGE', KEYS[1], 0, -1) end end return 1",
+    ] {
+        assert!(script(source).is_err(), "{source}");
+    }
+    let doubled: String = (1..40)
+        .map(|n| format!("local s{n} = s{} .. s{} ", n - 1, n - 1))
+        .collect();
+    assert!(script(&format!("local s0 = 'a' {doubled} return #s39")).is_err());
+    let doubled = "s = s .. s ".repeat(40);
+    assert!(script(&format!("local s = 'a' {doubled} return #s")).is_err());
+    for source in [
+        "return string.rep('0', 8)",
+        "return string.find(ARGV[1], ':', 1, true)",
+        "return string.match(ARGV[1], '^(%w+):')",
+        "return string.match(ARGV[1], '-?%d+')",
+        "return string.find(ARGV[1], '[^]%]x]')",
+        "return ARGV[1]:sub(1, 2) .. ARGV[1]:upper()",
+        "return string.gsub(ARGV[1], ' ', '_')",
+        "return string.gsub(ARGV[1], '\\n', ' ')",
+        "local t = {} for w in string.gmatch(ARGV[1], '([^,]+)') do t[#t + 1] = w end return t",
+        "local s = '' for i, v in ipairs(redis.call('LRANGE', KEYS[1], 0, -1)) do s = s .. v .. ',' end return s",
+        "local l = redis.call('LRANGE', KEYS[1], 0, -1) local s = '' for i, v in ipairs(l) do s = s .. v end return s",
+        "local s = '' for i = 1, #ARGV do s = s .. ARGV[i] end return s",
+        "local t = redis.call('LRANGE', KEYS[1], 0, -1) table.sort(t) return table.concat(t, ',')",
+        "for i = 1, #KEYS do redis.call('SET', KEYS[i], cjson.encode({ARGV[1], i})) end return 1",
+        "local s = 'a' s = s .. s return s",
+        "local t = {} for i = 1, #ARGV do table.insert(t, ARGV[i]) end return t",
+    ] {
+        script(source).unwrap_or_else(|error| panic!("{source}: {error}"));
     }
 }

@@ -8,8 +8,9 @@ use full_moon::tokenizer::{StringLiteralQuoteType, Symbol, TokenReference, Token
 use super::super::arguments::{self, Argument, Arguments, Found};
 use super::super::lookup;
 use super::super::table::{Grammar, Standing};
+use super::library::{COMMAND_WORK, LINEAR_WORK};
 use super::loops::ROUNDS_ASSUMED;
-use super::walk::{Binding, Value, Walk, returns_one, text};
+use super::walk::{Binding, Value, Walk, text};
 use super::{Which, globals, unproven};
 use crate::classify::{Refusal, Result};
 
@@ -108,12 +109,16 @@ impl Walk {
                 Field::ExpressionKey { key, value, .. } => {
                     self.kept(key)?;
                     self.kept(value)?;
+                    self.keep(key)?;
+                    self.keep(value)?;
                 }
                 Field::NameKey { value, .. } => {
                     self.kept(value)?;
+                    self.keep(value)?;
                 }
                 Field::NoKey(value) => {
                     self.kept(value)?;
+                    self.keep(value)?;
                 }
                 _ => return Err(unproven("has a table that is not Lua 5.1")),
             }
@@ -148,7 +153,19 @@ impl Walk {
         };
         for suffix in suffixes.iter().skip(taken) {
             match (value, suffix) {
-                (Value::Function(work), Suffix::Call(Call::AnonymousCall(_))) => self.calls(work),
+                (Value::Function(work), Suffix::Call(Call::AnonymousCall(arguments))) => {
+                    self.calls(work);
+                    if let FunctionArgs::Parentheses { arguments, .. } = arguments.as_ref() {
+                        for argument in arguments.iter() {
+                            self.keep(argument)?;
+                        }
+                    }
+                }
+                // A text has the functions of `string` as its fields.
+                (_, Suffix::Call(Call::AnonymousCall(_))) => {
+                    value.kept()?;
+                    return Err(unproven("calls a value that is not known to be a function"));
+                }
                 (_, _) => {
                     value.kept()?;
                 }
@@ -163,7 +180,7 @@ impl Walk {
                     value = Value::Many;
                 }
                 Suffix::Call(Call::MethodCall(method)) => {
-                    self.plain_call(method.args())?;
+                    self.method(text(method.name()), method.args())?;
                     value = Value::Many;
                 }
                 Suffix::Call(_) | _ => {
@@ -183,7 +200,7 @@ impl Walk {
     }
 
     /// The arguments of a call that is not a command; each must be a value the script may keep.
-    fn plain_call(&mut self, arguments: &FunctionArgs) -> Result<()> {
+    pub(super) fn plain_call(&mut self, arguments: &FunctionArgs) -> Result<()> {
         match arguments {
             FunctionArgs::Parentheses { arguments, .. } => self.all_kept(arguments.iter()),
             FunctionArgs::String(_) => Ok(()),
@@ -231,47 +248,6 @@ impl Walk {
         Ok(digits.parse().map_or(Which::Any, Which::Nth))
     }
 
-    /// A function of the library, called or as a value; `at` is where its call would stand.
-    fn library_call<'a>(
-        &mut self,
-        name: &str,
-        suffixes: &[&'a Suffix],
-        at: usize,
-    ) -> Result<(Value<'a>, usize)> {
-        let Some(Suffix::Call(Call::AnonymousCall(arguments))) = suffixes.get(at).copied() else {
-            return Ok((Value::Data, at));
-        };
-        let mut reads_keys = false;
-        match arguments.as_ref() {
-            FunctionArgs::Parentheses { arguments, .. } => {
-                for (index, argument) in arguments.iter().enumerate() {
-                    // Each argument is read once: what is nested in it would be read twice as often at each level.
-                    let value = self.value(argument)?;
-                    if (name, index, value) == ("pcall", 0, Value::Call) {
-                        self.command_of(arguments.iter().skip(1))?;
-                        return Ok((Value::Many, at + 1));
-                    }
-                    if let (Value::Function(work), Some(times)) = (value, callbacks(name, index)) {
-                        self.calls(work.saturating_mul(times));
-                    } else if value == Value::Keys && globals::KEYS_READERS.contains(&name) {
-                        reads_keys = true;
-                    } else {
-                        value.kept()?;
-                    }
-                }
-            }
-            other @ (FunctionArgs::String(_) | FunctionArgs::TableConstructor(_) | _) => {
-                self.plain_call(other)?;
-            }
-        }
-        let value = match name {
-            "unpack" if reads_keys => Value::ManyKeys,
-            _ if returns_one(name) => Value::Data,
-            _ => Value::Many,
-        };
-        Ok((value, at + 1))
-    }
-
     fn redis<'a>(&mut self, suffixes: &[&'a Suffix]) -> Result<(Value<'a>, usize)> {
         let Some(Suffix::Index(Index::Dot { name, .. })) = suffixes.first().copied() else {
             return Err(unproven("uses `redis` other than by `redis.call(…)`"));
@@ -288,6 +264,7 @@ impl Walk {
             }
             ("call" | "pcall", None) if suffixes.len() == 1 => Ok((Value::Call, 1)),
             (_, Some(arguments)) if globals::REDIS_FUNCTIONS.contains(&member) => {
+                self.calls(LINEAR_WORK);
                 self.plain_call(arguments)?;
                 Ok((Value::Data, 2))
             }
@@ -307,7 +284,10 @@ impl Walk {
         }
     }
 
-    fn command_of<'a>(&mut self, expressions: impl Iterator<Item = &'a Expression>) -> Result<()> {
+    pub(super) fn command_of<'a>(
+        &mut self,
+        expressions: impl Iterator<Item = &'a Expression>,
+    ) -> Result<()> {
         let values = expressions
             .map(|expression| self.value(expression))
             .collect::<Result<Vec<_>>>()?;
@@ -322,6 +302,7 @@ impl Walk {
 
     /// Records what one command does to the script's keys.
     fn run(&mut self, given: &[Argument<'_>]) -> Result<()> {
+        self.calls(COMMAND_WORK);
         let name = given
             .first()
             .and_then(|name| name.bytes())
@@ -391,10 +372,10 @@ fn number(token: &TokenReference) -> Value<'_> {
 }
 
 /// How often a function of the library calls the function that it is given in this place.
-fn callbacks(name: &str, index: usize) -> Option<u64> {
+pub(super) fn callbacks(name: &str, index: usize) -> Option<u64> {
     match (name, index) {
         ("pcall", 0) | ("xpcall", 0 | 1) => Some(1),
-        ("table.sort", 1) | ("string.gsub", 2) => Some(ROUNDS_ASSUMED),
+        ("table.sort", 1) => Some(ROUNDS_ASSUMED),
         _ => None,
     }
 }

@@ -11,6 +11,8 @@ use full_moon::visitors::Visitor;
 
 use super::super::arguments::Argument;
 use super::super::table::Access;
+use super::growth::{Reads, Size};
+use super::loops::ROUNDS_ASSUMED;
 use super::{Summary, Which, globals, unproven};
 use crate::classify::Result;
 
@@ -100,14 +102,29 @@ pub(super) enum Binding {
 pub(super) fn summarise(ast: &Ast) -> Result<Summary> {
     let mut assigned = Assigned::default();
     assigned.visit_ast(ast);
+    let mut reads = Reads::default();
+    reads.visit_ast(ast);
     let mut walk = Walk {
         scopes: Vec::new(),
         assigned: assigned.names,
+        reads,
+        hides_readers: false,
         uses: Vec::new(),
         work: 0,
         rounds: 1,
+        counted: Counted::default(),
+        assumed: ROUNDS_ASSUMED,
+        in_function: false,
     };
     walk.block(ast.nodes())?;
+    // What the loops that count may have put into a table, loops over data may find there; and what is hidden
+    // further down is hidden further up, where a loop comes round.
+    let made = walk.counted.most.saturating_mul(walk.counted.in_functions);
+    if made > ROUNDS_ASSUMED || walk.hides_readers {
+        walk.assumed = made.max(ROUNDS_ASSUMED);
+        walk.work = 0;
+        walk.block(ast.nodes())?;
+    }
     if walk.work > WORK_MAX {
         return Err(unproven(
             "calls functions or counts within loops so often that it may run for very long",
@@ -138,25 +155,61 @@ impl Visitor for Assigned {
     }
 }
 
+/// How often a statement runs by the loops that count alone.
+pub(super) struct Counted {
+    /// The one that is being read.
+    pub now: u64,
+    /// The one that runs most often, in this function.
+    pub most: u64,
+    /// The product of those in other functions.
+    in_functions: u64,
+}
+
+impl Default for Counted {
+    fn default() -> Self {
+        Self {
+            now: 1,
+            most: 1,
+            in_functions: 1,
+        }
+    }
+}
+
 pub(super) struct Walk {
-    pub scopes: Vec<Vec<(String, Binding)>>,
+    pub scopes: Vec<Vec<(String, Binding, Size)>>,
     assigned: HashSet<String>,
+    pub reads: Reads,
+    /// A local has the name of a global that [`Reads`] counts on.
+    pub hides_readers: bool,
     uses: Vec<(Which, Access)>,
     /// How many statements one call of the function that is being read may run, roughly.
     work: u64,
     /// How often the statement that is being read runs.
     pub rounds: u64,
+    pub counted: Counted,
+    /// Rounds that a loop over data is taken to have.
+    pub assumed: u64,
+    in_function: bool,
 }
 
 impl Walk {
     /// The local that a name means here, if it is one.
     pub fn local(&self, name: &str) -> Option<Binding> {
+        self.find(name).map(|(binding, _)| binding)
+    }
+
+    /// How large what a local holds may be.
+    pub fn local_size(&self, name: &str) -> Option<Size> {
+        self.find(name).map(|(_, size)| size)
+    }
+
+    fn find(&self, name: &str) -> Option<(Binding, Size)> {
         self.scopes
             .iter()
             .rev()
             .flat_map(|scope| scope.iter().rev())
-            .find(|(local, _)| local == name)
-            .map(|(_, binding)| *binding)
+            .find(|(local, _, _)| local == name)
+            .map(|(_, binding, size)| (*binding, *size))
     }
 
     pub fn uses(&mut self, which: Which, access: Access) {
@@ -165,14 +218,15 @@ impl Walk {
         }
     }
 
-    pub fn declare(&mut self, name: &str, binding: Binding) {
-        let binding = if self.assigned.contains(name) {
-            Binding::Data
+    pub fn declare(&mut self, name: &str, binding: Binding, size: Size) {
+        self.hides(name);
+        let (binding, size) = if self.assigned.contains(name) {
+            (Binding::Data, Size::GROWN)
         } else {
-            binding
+            (binding, size)
         };
         if let Some(scope) = self.scopes.last_mut() {
-            scope.push((name.to_owned(), binding));
+            scope.push((name.to_owned(), binding, size));
         }
     }
 
@@ -195,7 +249,15 @@ impl Walk {
         }
         match block.last_stmt() {
             None | Some(LastStmt::Break(_)) => Ok(()),
-            Some(LastStmt::Return(values)) => self.all_kept(values.returns().iter()),
+            Some(LastStmt::Return(values)) => {
+                self.all_kept(values.returns().iter())?;
+                if self.in_function {
+                    for value in values.returns() {
+                        self.keep(value)?;
+                    }
+                }
+                Ok(())
+            }
             Some(_) => Err(unproven("ends a block in a way that is not known")),
         }
     }
@@ -236,6 +298,9 @@ impl Walk {
 
     fn assignment(&mut self, assignment: &Assignment) -> Result<()> {
         self.all_kept(assignment.expressions().iter())?;
+        for expression in assignment.expressions() {
+            self.keep(expression)?;
+        }
         for variable in assignment.variables() {
             match variable {
                 Var::Name(name) if self.local(text(name)).is_some() => {}
@@ -267,8 +332,10 @@ impl Walk {
     fn locals(&mut self, locals: &LocalAssignment) -> Result<()> {
         let mut bindings = Vec::new();
         let mut spreads_keys = false;
+        let mut sizes = Vec::new();
         for expression in locals.expressions() {
             let value = self.value(expression)?;
+            sizes.push(self.bounded(expression)?);
             spreads_keys = value == Value::ManyKeys;
             // `local call = redis.call` is an alias that stays known as long as nobody assigns to it.
             bindings.push(match value {
@@ -289,13 +356,19 @@ impl Walk {
                 None if spreads_keys => Binding::Key(Which::Any),
                 None => Binding::Data,
             };
-            self.declare_once(name, binding)?;
+            if self.assigned.contains(name)
+                && let Some(expression) = locals.expressions().iter().nth(index)
+            {
+                self.keep(expression)?;
+            }
+            let size = sizes.get(index).or(sizes.last()).copied();
+            self.declare_once(name, binding, size.unwrap_or_default())?;
         }
         Ok(())
     }
 
     /// Declares a local; one that holds `redis.call` or a function may not be assigned to anywhere.
-    fn declare_once(&mut self, name: &str, binding: Binding) -> Result<()> {
+    fn declare_once(&mut self, name: &str, binding: Binding, size: Size) -> Result<()> {
         let what = match binding {
             Binding::Call => "`redis.call`",
             Binding::Function(_) => "a function",
@@ -306,7 +379,7 @@ impl Walk {
                 "assigns to `{name}`, which is {what}"
             )));
         }
-        self.declare(name, binding);
+        self.declare(name, binding, size);
         Ok(())
     }
 
@@ -326,26 +399,31 @@ impl Walk {
     fn local_function(&mut self, function: &LocalFunction) -> Result<()> {
         let name = text(function.name());
         // Its name means itself in its own body.
-        self.scopes.push(vec![(name.to_owned(), Binding::Itself)]);
+        self.scopes
+            .push(vec![(name.to_owned(), Binding::Itself, Size::GROWN)]);
         let work = self.function(function.body());
         self.scopes.pop();
-        self.declare_once(name, Binding::Function(work?))
+        self.declare_once(name, Binding::Function(work?), Size::default())
     }
 
     /// A function's body, and what one call of it costs; what its callers pass is data.
     pub fn function(&mut self, body: &FunctionBody) -> Result<u64> {
-        let outer = (self.work, self.rounds);
-        (self.work, self.rounds) = (1, 1);
+        let outer = (self.work, self.rounds, self.in_function);
+        (self.work, self.rounds, self.in_function) = (1, 1, true);
+        let counted = (self.counted.now, self.counted.most);
+        (self.counted.now, self.counted.most) = (1, 1);
         self.scopes.push(Vec::new());
         for parameter in body.parameters() {
             if let Parameter::Name(name) = parameter {
-                self.declare(text(name), Binding::Data);
+                self.declare(text(name), Binding::Data, Size::GROWN);
             }
         }
         let walked = self.block(body.block());
         self.scopes.pop();
         let work = self.work;
-        (self.work, self.rounds) = outer;
+        (self.work, self.rounds, self.in_function) = outer;
+        self.counted.in_functions = self.counted.in_functions.saturating_mul(self.counted.most);
+        (self.counted.now, self.counted.most) = counted;
         walked.map(|()| work)
     }
 
@@ -391,4 +469,4 @@ pub(super) fn returns_one(name: &str) -> bool {
 }
 
 /// Most statements that a script may run, as far as its text alone makes them many: a second or two.
-const WORK_MAX: u64 = 100_000_000;
+pub(super) const WORK_MAX: u64 = 100_000_000;
