@@ -25,7 +25,7 @@ fn guess() -> String {
 async fn who_guesses_waits_and_who_knows_goes_on() {
     let dev = shared();
     let admin = Sidecar::start(dev, |_| {});
-    assert_eq!(whoami(&admin.http, &dev.app).await.status, 200);
+    reached(&admin, &dev.app).await;
     let rows = async || -> i64 {
         let count =
             "SELECT count(*) FROM audit_logs WHERE code = 'rate_limit.exceeded' AND key_id IS NULL";
@@ -157,6 +157,14 @@ async fn a_good_key_that_is_not_known_yet_gets_in() {
     );
 }
 
+/// Waits until the sidecar has reached PostgreSQL, and knows the key.
+async fn reached(sidecar: &Sidecar, key: &str) {
+    eventually("postgres is reached", || async {
+        whoami(&sidecar.http, key).await.status == 200
+    })
+    .await;
+}
+
 /// All that addresses ask which have failed too often has few look-ups under way; the rest has no turn.
 #[tokio::test]
 async fn guesses_do_not_crowd_postgresql() {
@@ -165,7 +173,7 @@ async fn guesses_do_not_crowd_postgresql() {
     let (link, through) = linked(&settings).await;
     let sidecar = sidecar(&through);
     let (_, known) = new_key(&mut client).await;
-    assert_eq!(whoami(&sidecar.http, &known).await.status, 200);
+    reached(&sidecar, &known).await;
     while whoami(&sidecar.http, &guess()).await.status != 429 {}
     link.set(Mode::Hold);
     let guesses = (0..3 * DOUBTED_LOOK_UPS_MAX).map(|_| async {
@@ -193,7 +201,7 @@ async fn a_new_key_gets_in_beside_a_flood() {
     let (link, through) = linked(&settings).await;
     let sidecar = sidecar(&through);
     let (_, known) = new_key(&mut client).await;
-    assert_eq!(whoami(&sidecar.http, &known).await.status, 200);
+    reached(&sidecar, &known).await;
     while whoami(&sidecar.http, &guess()).await.status != 429 {}
     link.set(Mode::Delay(Duration::from_millis(100)));
     let (_, key) = new_key(&mut client).await;
@@ -240,6 +248,7 @@ async fn a_wrong_id_and_a_wrong_secret_take_the_same_way() {
     };
     let asked_for = [key.clone(), guess(), wrong_secret()];
     let others = [guess(), wrong_secret()];
+    reached(&sidecar, &key).await;
     for (key, status) in asked_for.iter().zip([200, 401, 401]) {
         assert_eq!(whoami(&sidecar.http, key).await.status, status);
     }
