@@ -286,7 +286,7 @@ fn kubernetes_mounts_what_exists() {
 }
 
 /// The sidecar's metrics, without what a histogram appends.
-const METRICS: [&str; 30] = [
+const METRICS: [&str; 31] = [
     "database_query_duration_seconds",
     "database_connection_pool_size",
     "database_connection_pool_in_use",
@@ -304,6 +304,7 @@ const METRICS: [&str; 30] = [
     "bulkhead_audit_queued",
     "bulkhead_audit_written_total",
     "bulkhead_audit_spooled",
+    "bulkhead_token_issuer_keys",
     "bulkhead_audit_failures_total",
     "bulkhead_audit_seal_failures_total",
     "bulkhead_audit_seal_export_failures_total",
