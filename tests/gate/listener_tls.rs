@@ -228,7 +228,7 @@ async fn a_failed_handshake_is_counted_and_told() {
 async fn less_is_asked_of_clients_only_after_a_restart() {
     let certificates = Certificates::new(&["web"]);
     let ca = ("client_ca_file", certificates.text("ca.pem"));
-    let sidecar = start(&certificates, &[ca.clone()]);
+    let sidecar = start(&certificates, std::slice::from_ref(&ca));
     sidecar.ready().await;
     let with = |entries: &[(&str, String)]| {
         let text = std::fs::read_to_string(&sidecar.config).unwrap();
