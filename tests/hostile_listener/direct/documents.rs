@@ -31,6 +31,16 @@ const HARM_MONGODB: [&str; 17] = [
     "rotateCertificates",
 ];
 
+/// Parts of scripts that keep Redis busy for minutes, or fill the machine's memory.
+const HARM_SCRIPTS: [&str; 6] = [
+    ".-.-.-",
+    "300000000",
+    "s = s .. s",
+    "s = s .. t",
+    "table.sort(t)",
+    "for j = 1, #t",
+];
+
 /// Commands that end, empty, reconfigure or wait for the server, or turn the connection into something else.
 const HARM_REDIS: [&str; 27] = [
     "ACL",
@@ -206,7 +216,9 @@ impl Redis {
     pub async fn put(&self, case: &Case) -> Outcome {
         let words = words_of(&case.request);
         let name = words.first().map(|word| word.to_uppercase());
-        if name.is_none_or(|name| HARM_REDIS.contains(&name.as_str())) {
+        let is_harm = |word: &String| HARM_SCRIPTS.iter().any(|part| word.contains(part));
+        if name.is_none_or(|name| HARM_REDIS.contains(&name.as_str())) || words.iter().any(is_harm)
+        {
             return Outcome::KeptBack;
         }
         let open = async |client: &RedisClient| {
