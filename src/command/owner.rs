@@ -7,6 +7,7 @@ use secrecy::SecretString;
 use tokio_postgres::Client;
 
 use crate::execute::settings::SqlStoreSettings;
+use crate::schema::identifier;
 use crate::system;
 
 #[derive(Debug, Args)]
@@ -41,7 +42,7 @@ impl OwnerArgs {
         let client = system::connect(&settings).await;
         let client = client.map_err(|error| error.to_string())?;
         if let Some(owner) = &self.owner {
-            let acting = format!("SET ROLE {}", quoted(owner));
+            let acting = format!("SET ROLE {}", identifier(owner));
             let acting = client.batch_execute(&acting).await;
             acting.map_err(|error| {
                 format!("cannot act as `{owner}`: {}", system::describe(&error))
@@ -49,9 +50,4 @@ impl OwnerArgs {
         }
         Ok(client)
     }
-}
-
-/// A name as PostgreSQL takes it, whatever is in it.
-pub fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }

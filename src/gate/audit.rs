@@ -24,9 +24,8 @@ impl Gate {
             return Ok(None);
         }
         let statements = tickets.iter().map(|ticket| normal_of(ticket.permit()));
-        let declared = self
-            .audit
-            .declare(record.declared(&normal::joined(statements)));
+        let event = record.declared(&normal::joined(statements));
+        let declared = Intent::declare(&self.audit, event);
         declared
             .await
             .map(Some)

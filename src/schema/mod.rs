@@ -88,10 +88,9 @@ pub async fn grant(
     if owner == system || callers == Some(owner.as_str()) {
         return Ok(());
     }
-    let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
     let script = ACCOUNTS
-        .replace("$1", &quoted(system))
-        .replace("$2", &quoted(callers.unwrap_or(system)));
+        .replace("$1", &identifier(system))
+        .replace("$2", &identifier(callers.unwrap_or(system)));
     client
         .batch_execute(&format!("BEGIN;{script}COMMIT"))
         .await?;
@@ -129,6 +128,11 @@ pub async fn status(client: &mut Client) -> Result<Status, SchemaError> {
         applied: names(applied),
         pending: names(pending),
     })
+}
+
+/// A name as PostgreSQL takes it, whatever is in it.
+pub fn identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 fn runner() -> Result<Runner, SchemaError> {

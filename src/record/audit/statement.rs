@@ -22,7 +22,7 @@ impl Intent {
     ///
     /// # Errors
     /// When it cannot be; then the statement must not be sent.
-    pub(super) async fn declare(audit: &Audit, mut event: Event) -> Result<Self, Unaudited> {
+    pub async fn declare(audit: &Audit, mut event: Event) -> Result<Self, Unaudited> {
         event.event_id = Some(Uuid::now_v7());
         event.phase = Some(Phase::Outcome);
         // Made before the record is: whoever goes away meanwhile may leave a durable one, which is owed its outcome.
@@ -58,15 +58,5 @@ impl Drop for Intent {
             self.event.code = Some(ABANDONED);
             self.note();
         }
-    }
-}
-
-impl Audit {
-    /// Begins an audited statement.
-    ///
-    /// # Errors
-    /// When its intent cannot be recorded; then it must not be sent.
-    pub async fn declare(&self, event: Event) -> Result<Intent, Unaudited> {
-        Intent::declare(self, event).await
     }
 }
