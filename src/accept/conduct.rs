@@ -32,13 +32,14 @@ pub(super) struct Conduct {
 }
 
 impl Conduct {
-    /// Counts a request until its reply is made, and then the reply until it is taken.
-    pub(super) fn begin(self: &Arc<Self>) -> Asked {
+    /// Counts a request until its reply is made, and then the reply until it is taken. `revocable`: a client may take
+    /// it back and go on with the connection, as a stream of HTTP/2.
+    pub(super) fn begin(self: &Arc<Self>, revocable: bool) -> Asked {
         self.begun.fetch_add(1, Ordering::Relaxed);
         let mut asked = Asked {
             conduct: Arc::clone(self),
             works: false,
-            is_made: false,
+            revocable,
         };
         asked.works(true);
         asked
@@ -64,7 +65,8 @@ pub(super) struct Asked {
     conduct: Arc<Conduct>,
     /// It waits for us.
     works: bool,
-    is_made: bool,
+    /// Nothing of its reply has been taken yet, and its client may still leave it.
+    revocable: bool,
 }
 
 impl Asked {
@@ -79,10 +81,11 @@ impl Asked {
         self.works = works;
     }
 
-    /// Goes on with the reply: from now on it waits for its client.
-    pub(super) fn reply<B>(mut self, body: B) -> Watched<B> {
-        self.is_made = true;
+    /// Goes on with the reply: from now on it waits for its client. It may have come too late: a handler that read the
+    /// body of a stream that was reset answers, and nobody takes the answer.
+    pub(super) fn reply<B: Body>(mut self, body: B) -> Watched<B> {
         self.works(false);
+        self.revocable &= !body.is_end_stream();
         Watched { body, asked: self }
     }
 }
@@ -90,7 +93,7 @@ impl Asked {
 impl Drop for Asked {
     fn drop(&mut self) {
         self.works(false);
-        if self.is_made {
+        if !self.revocable {
             return;
         }
         let conduct = &self.conduct;
@@ -116,6 +119,7 @@ impl<B: Body + Unpin> Body for Watched<B> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        self.asked.revocable = false;
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         self.asked.works(polled.is_pending());
         polled
@@ -171,20 +175,33 @@ pub(super) async fn serve<C: GracefulConnection>(
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::{BodyExt as _, Empty, Full};
+    use hyper::body::Bytes;
+
     use super::*;
 
-    #[test]
-    fn what_is_taken_back_is_counted_and_what_is_answered_is_not() {
+    fn text() -> Full<Bytes> {
+        Full::from("a reply")
+    }
+
+    #[tokio::test]
+    async fn what_is_taken_back_is_counted_and_what_is_answered_is_not() {
         let conduct = Arc::new(Conduct::default());
         let count = || conduct.taken_back.load(Ordering::Relaxed);
-        let asked = conduct.begin();
+        let asked = conduct.begin(true);
         assert_eq!(conduct.working.load(Ordering::Relaxed), 1);
-        let reply = asked.reply(());
+        let mut reply = asked.reply(text());
         assert_eq!(conduct.working.load(Ordering::Relaxed), 0);
+        assert!(reply.frame().await.is_some());
         drop(reply);
+        drop(conduct.begin(true).reply(Empty::<Bytes>::new()));
+        // As HTTP/1 does with the reply to HEAD.
+        drop(conduct.begin(false).reply(text()));
         assert_eq!(count(), 0);
-        drop(conduct.begin());
-        assert_eq!(count(), 1);
+        drop(conduct.begin(true));
+        assert_eq!(count(), 1, "before its reply");
+        drop(conduct.begin(true).reply(text()));
+        assert_eq!(count(), 2, "after its reply, which nobody took");
         assert_eq!(conduct.working.load(Ordering::Relaxed), 0);
     }
 
@@ -198,9 +215,9 @@ mod tests {
         };
         let (long, short) = (Duration::from_secs(10), 10 * limit);
         assert!(idles(long).await);
-        let asked = conduct.begin();
+        let asked = conduct.begin(true);
         assert!(!idles(short).await, "its handler is at work");
-        let reply = asked.reply(());
+        let reply = asked.reply(text());
         assert!(idles(long).await, "its client takes nothing");
         drop(reply);
         assert!(idles(long).await);
@@ -212,10 +229,10 @@ mod tests {
         for (answered, is_flood) in [(0, true), (2 * TAKEN_BACK_MAX, false)] {
             let conduct = Arc::new(Conduct::default());
             for _ in 0..answered {
-                drop(conduct.begin().reply(()));
+                drop(conduct.begin(true).reply(Empty::<Bytes>::new()));
             }
             for _ in 0..=TAKEN_BACK_MAX {
-                drop(conduct.begin());
+                drop(conduct.begin(true));
             }
             let told = tokio::time::timeout(limit, conduct.flooded.notified()).await;
             assert_eq!(told.is_ok(), is_flood, "{answered}");

@@ -121,7 +121,7 @@ where
                 let version = request.version();
                 noting.note(version, &phases);
                 let noted = Arc::clone(&noting);
-                let asked = asks.begin();
+                let asked = asks.begin(version >= Version::HTTP_2);
                 // hyper and the block below would each have room for it, and copy it.
                 let reply = Box::pin(handler(Arc::clone(&peer), request));
                 async move {
