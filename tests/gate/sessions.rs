@@ -1,9 +1,16 @@
 //! MongoDB's sessions and transactions, each its key's own; and what Redis has in place of `WATCH`.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
+use super::chaos::faults::Links;
 use super::transactions::{Caller, told};
-use crate::support::{self, Reply, shared};
+use crate::support::link::Mode;
+use crate::support::{self, Reply, Sidecar, shared};
+
+/// Half of the life that the server gives a transaction, as it is set by default.
+const LOCKED_MAX: Duration = Duration::from_secs(30);
 
 /// The id of a session, as any driver makes one; callers may well choose the same.
 fn lsid(byte: u8) -> Value {
@@ -215,7 +222,7 @@ async fn who_leaves_in_a_transaction_takes_it_along() {
         "cursor": {}
     });
     let cut = ask(&caller, within(endless, 7, 1));
-    let cut = tokio::time::timeout(std::time::Duration::from_millis(500), cut).await;
+    let cut = tokio::time::timeout(Duration::from_millis(500), cut).await;
     assert!(cut.is_err(), "{cut:?}");
     support::eventually("the transaction is gone", || async {
         let end = within(json!({"commitTransaction": 1, "$db": "admin"}), 7, 1);
@@ -229,6 +236,46 @@ async fn who_leaves_in_a_transaction_takes_it_along() {
     let find = json!({"find": "event_store", "filter": {"_id": "ml-1"}});
     let found = run(&caller, find).await;
     assert_eq!(found.body["cursor"]["firstBatch"][0]["version"], 2);
+}
+
+/// Its locks would stand for the minute and more after which the server ends it by itself.
+#[tokio::test]
+async fn a_transaction_whose_link_fails_is_ended_when_it_is_back() {
+    let dev = shared();
+    let links = Links::before(dev).await;
+    let sidecar = Sidecar::start(dev, |config| {
+        links.put_into(config);
+        let mongodb = config["stores"]["mongodb"].as_table_mut().unwrap();
+        mongodb.insert("statement_timeout_ms".into(), 1_000.into());
+    });
+    sidecar.ready().await;
+    let direct = caller("mongo-direct").await;
+    let caller = Caller::at(dev, &sidecar, "mongo-cut");
+    let link = links.link("mongodb");
+    let abort = json!({"abortTransaction": 1, "$db": "admin"});
+    for (number, fault, last) in [
+        (1, Mode::Cut, abort),
+        (2, Mode::Cut, insert("mf-more")),
+        (3, Mode::Hold, insert("mf-more")),
+    ] {
+        let name = format!("mf-{number}");
+        support::eventually("it begins", || async {
+            let begun = ask(&caller, first(insert(&name), 9, number)).await;
+            begun.status == 200
+        })
+        .await;
+        link.set(fault);
+        ask(&caller, within(last, 9, number)).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        link.set(Mode::Open);
+        let began = Instant::now();
+        support::eventually("the document is not locked", || async {
+            ask(&direct, insert(&name)).await.status == 200
+        })
+        .await;
+        let took = began.elapsed();
+        assert!(took < LOCKED_MAX, "{fault:?}: {took:?}");
+    }
 }
 
 #[tokio::test]

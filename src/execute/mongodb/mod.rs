@@ -3,6 +3,7 @@
 //! Each command runs in a server session of its own, so that what a caller abandons can be ended on the server
 //! (`killSessions`), and so that a cursor's later `getMore` runs in the session that opened it.
 
+mod abandon;
 mod certificates;
 mod command;
 mod connection;
@@ -32,7 +33,6 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 use bson::{RawDocumentBuf, doc};
 use mongodb::{Client, ClientSession};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 pub use command::KILL_CURSORS_MAX;
@@ -53,6 +53,7 @@ use crate::limit::Ticket;
 use crate::lock::Unpoisoned as _;
 use crate::operation::{Payload, Store};
 use crate::reply::RowSink;
+use abandon::Abandoned;
 use command::Prepared;
 use connection::Watch;
 use cursors::{Cursors, Doomed};
@@ -65,8 +66,6 @@ use transactions::OpenTransaction;
 const REAP_INTERVAL_MS: u64 = 5_000;
 /// How long a kill on the server or a health check may take.
 const CONTROL_MS_MAX: u64 = 2_000;
-/// Kills under way at once; beyond that `maxTimeMS` and the cursor's idle limit end what was abandoned.
-const KILLS_MAX: usize = 4;
 
 /// A client of its own, for questions that are no caller's. Opens its connections when they are first needed.
 pub async fn open(settings: &MongoSettings) -> Result<Connected, ConnectError> {
@@ -90,7 +89,7 @@ struct Inner {
     cursors: Mutex<Cursors<Continued>>,
     /// Requests that may use the pool at once. One connection is kept free for kills and health checks.
     slots: Arc<Turns>,
-    kills: Semaphore,
+    abandoned: Abandoned,
     views: views::Databases,
     transactions: Desk<OpenTransaction>,
 }
@@ -110,7 +109,7 @@ impl MongoStore {
                 settings.pool.waiting_max,
                 settings.pool.acquire_timeout_ms,
             ),
-            kills: Semaphore::new(KILLS_MAX),
+            abandoned: Abandoned::default(),
             views: Mutex::default(),
             transactions: Desk::new(Store::Mongodb, &TRANSACTIONS),
             settings,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bson::{Document, RawDocumentBuf, doc};
+use bson::{Document, RawDocumentBuf};
 use mongodb::Client;
 use tokio::time::timeout;
 
@@ -11,7 +11,7 @@ use super::command::{Kind, Prepared};
 use super::cursors::{Doomed, Full, Namespace, Opening, Refusal};
 use super::failure::{self, unavailable};
 use super::held::{self, Continued, Hold, Reply, open_cursor};
-use super::{CONTROL_MS_MAX, CURSORS_PER_KEY_MAX, MongoStore, Session};
+use super::{CURSORS_PER_KEY_MAX, MongoStore, Session};
 use crate::decide::Permit;
 use crate::execute::Error;
 use crate::operation::Store;
@@ -209,8 +209,6 @@ impl Run<'_> {
         let mut guard = session.lock().await;
         let mut kill = KillOnDrop {
             store: self.store,
-            client: self.client.clone(),
-            lsid: guard.id().clone(),
             session: Some(Arc::clone(session)),
         };
         // The client may have been replaced since the session began, and the driver wants the session's own.
@@ -249,36 +247,15 @@ pub(super) fn encode(reply: &Document) -> Result<RawDocumentBuf, Error> {
 /// It keeps the session, so that the driver gives it to nobody else before the kill has run.
 pub(super) struct KillOnDrop<'a> {
     pub(super) store: &'a MongoStore,
-    pub(super) client: Client,
-    pub(super) lsid: Document,
     /// Taken out once nothing goes on.
     pub(super) session: Option<Session>,
 }
 
 impl Drop for KillOnDrop<'_> {
     fn drop(&mut self) {
-        let Some(session) = self.session.take() else {
-            return;
-        };
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            return;
-        };
-        let inner = Arc::clone(&self.store.0);
-        let admin = self.client.database("admin");
-        let command = doc! {"killSessions": [self.lsid.clone()]};
-        runtime.spawn(async move {
-            // Without a place among the kills, the server ends the command by itself, by `maxTimeMS` at the latest.
-            let Ok(_place) = inner.kills.try_acquire() else {
-                return;
-            };
-            let kill = admin.run_command(command);
-            match timeout(Duration::from_millis(CONTROL_MS_MAX), kill).await {
-                Ok(Ok(_)) => {}
-                Ok(Err(error)) => tracing::debug!(%error, "an abandoned command was not killed"),
-                Err(_) => tracing::debug!("an abandoned command was not killed in time"),
-            }
-            drop(session);
-        });
+        if let Some(session) = self.session.take() {
+            self.store.0.abandoned.kill_soon(session);
+        }
     }
 }
 
@@ -297,9 +274,8 @@ impl Drop for Held<'_> {
         let store = self.store.clone();
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
-                if let Ok(_place) = store.0.kills.acquire().await {
-                    store.kill_cursor(&cursor).await;
-                }
+                let _turn = store.0.abandoned.turn().await;
+                store.kill_cursor(&cursor).await;
             });
         }
     }

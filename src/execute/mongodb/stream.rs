@@ -60,8 +60,6 @@ impl Run<'_> {
         let mut guard = session.lock().await;
         let mut kill = KillOnDrop {
             store: self.store,
-            client: self.client.clone(),
-            lsid: guard.id().clone(),
             session: Some(Arc::clone(&session)),
         };
         let deadline = Duration::from_millis(timeout_ms + DEADLINE_GRACE_MS);

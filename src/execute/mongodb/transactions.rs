@@ -12,11 +12,12 @@ use mongodb::error::UNKNOWN_TRANSACTION_COMMIT_RESULT;
 use mongodb::options::{ReadConcern, WriteConcern};
 use tokio::time::timeout;
 
+use super::Session;
+use super::abandon::Abandoned;
 use super::command::{Kind, Prepared};
 use super::failure::{self, unavailable};
 use super::run::{Run, encode};
 use super::transaction_fields::TransactionFields;
-use super::{CONTROL_MS_MAX, Session};
 use crate::classify::transaction;
 use crate::error::PublicError as _;
 use crate::execute::Error;
@@ -34,18 +35,29 @@ pub const TRANSACTIONS: TransactionSettings = TransactionSettings {
     lifetime_ms: 60_000,
 };
 
-/// A session with a transaction under way.
+/// A session with a transaction under way. Dropped without its end being known, it is ended on the server.
 pub(in crate::execute) struct OpenTransaction {
-    session: Session,
+    /// Taken out once the server has no transaction of it.
+    session: Option<Session>,
+    /// A command of it may still be on its way to the server.
+    is_underway: bool,
+    abandoned: Abandoned,
 }
 
 impl RollBack for OpenTransaction {
-    async fn roll_back(self) {
-        let aborting = async { self.session.lock().await.abort_transaction().await };
-        match timeout(Duration::from_millis(CONTROL_MS_MAX), aborting).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(%error, "a transaction was not aborted"),
-            Err(_) => tracing::debug!("a transaction was not aborted in time"),
+    async fn roll_back(mut self) {
+        if let Some(session) = self.session.as_ref().filter(|_| !self.is_underway)
+            && self.abandoned.kill(session).await
+        {
+            self.session = None;
+        }
+    }
+}
+
+impl Drop for OpenTransaction {
+    fn drop(&mut self) {
+        if let Some(session) = self.session.take() {
+            self.abandoned.end(session, self.is_underway);
         }
     }
 }
@@ -102,7 +114,9 @@ impl Run<'_> {
         }
         starting.await.map_err(failed)?;
         Ok(OpenTransaction {
-            session: Arc::new(tokio::sync::Mutex::new(session)),
+            session: Some(Arc::new(tokio::sync::Mutex::new(session))),
+            is_underway: false,
+            abandoned: self.store.0.abandoned.clone(),
         })
     }
 
@@ -112,11 +126,11 @@ impl Run<'_> {
         mut held: Held<'_, OpenTransaction>,
     ) -> Result<RawDocumentBuf, Error> {
         held.set_ended(Ended::CutOff);
-        let Some(session) = held
-            .transaction
-            .as_ref()
-            .map(|open| Arc::clone(&open.session))
-        else {
+        let session = held.transaction.as_mut().and_then(|open| {
+            open.is_underway = true;
+            open.session.clone()
+        });
+        let Some(session) = session else {
             return Err(unavailable("the transaction has no session"));
         };
         let ran = match &prepared.kind {
@@ -134,6 +148,10 @@ impl Run<'_> {
             // The server aborts a transaction with whatever fails in it.
             Err(_) => Fate::RolledBack,
         };
+        if let Some(open) = held.transaction.as_mut() {
+            open.is_underway =
+                matches!(ran, Err(Error::Unavailable { .. } | Error::Timeout { .. }));
+        }
         if fate == Fate::Open {
             held.keep();
         } else {
@@ -151,12 +169,16 @@ impl Run<'_> {
 
 async fn commit(mut held: Held<'_, OpenTransaction>) -> Result<RawDocumentBuf, Error> {
     held.set_ended(Ended::ByItsCaller(Fate::Unknown));
-    let Some(transaction) = held.transaction.take() else {
+    let Some(mut transaction) = held.transaction.take() else {
         return Err(unavailable("the transaction has no session"));
     };
-    let committing = async { transaction.session.lock().await.commit_transaction().await };
+    let Some(session) = transaction.session.clone() else {
+        return Err(unavailable("the transaction has no session"));
+    };
+    let committing = async { session.lock().await.commit_transaction().await };
     let (fate, cause) = match timeout(Duration::from_millis(COMMIT_TIMEOUT_MS), committing).await {
         Ok(Ok(())) => {
+            transaction.session = None;
             held.set_ended(Ended::ByItsCaller(Fate::Committed));
             return encode(&doc! {"ok": 1.0});
         }
