@@ -1,5 +1,6 @@
 //! Runs what was admitted: takes only a [`Ticket`](crate::limit::Ticket).
 
+mod gather;
 pub(crate) mod hosts;
 pub mod mongodb;
 pub mod mysql;

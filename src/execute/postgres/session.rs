@@ -12,6 +12,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::fault::describe;
 use super::statements::Statements;
+use crate::execute::gather::gathered;
 use crate::execute::hosts::{Hosts, Seat, Verdict};
 use crate::execute::pool::{Connector, Link};
 use crate::execute::settings::{Address, SqlStoreSettings, application_name};
@@ -107,14 +108,14 @@ impl Opener {
             Some(tls) => {
                 let (client, connection) = config.connect(tls).await?;
                 let task = tokio::spawn(async {
-                    let _ = connection.await;
+                    let _ = gathered(connection).await;
                 });
                 Ok((client, task))
             }
             None => {
                 let (client, connection) = config.connect(NoTls).await?;
                 let task = tokio::spawn(async {
-                    let _ = connection.await;
+                    let _ = gathered(connection).await;
                 });
                 Ok((client, task))
             }

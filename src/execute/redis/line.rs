@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use redis::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use super::dial::{Connection, Dial, READ_BYTES, Stream};
@@ -337,6 +338,8 @@ async fn write(
 ) -> io::Result<()> {
     let mut batch = Vec::new();
     while let Some(request) = queue.recv().await {
+        // What others ask for at the same moment goes out with it.
+        yield_now().await;
         let mut next = Some(request);
         while let Some(Request { packed, waiting }) = next.take() {
             // Whoever has given up by now need not be asked for.
