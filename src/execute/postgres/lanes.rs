@@ -10,7 +10,7 @@
 //! Callers take turns at seats as they do at connections, and half of the pool is left to statements that need a
 //! connection each, but for the moment in which old lanes end and new ones begin.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -29,9 +29,15 @@ use crate::operation::Store;
 use crate::reply::{RowSink, Summary};
 
 /// Seats for each connection that may be shared.
-const SEATS_A_LANE: usize = 8;
-/// Where each lane has so many, another connection is opened if there may be one.
+const SEATS_A_LANE: usize = 32;
+/// Where each lane has so many readers, another connection is opened if there may be one. The more share one, the less
+/// each of their statements costs, until they wait for each other.
+const READERS_MANY: usize = 16;
+/// As long as readers wait for each other: where a read takes longer than [`WAIT_LONG`].
 const READERS_FEW: usize = 2;
+const WAIT_LONG: Duration = Duration::from_millis(2);
+/// The part of the latest read in what reads take, as one of so many.
+const WAIT_WEIGHT: u64 = 16;
 /// A lane of this age takes no more readers, so that its connection comes back to the pool, which looks after it.
 const LANE_AGE_MAX: Duration = Duration::from_secs(1);
 /// How long a reader waits for its first row before it is run again apart.
@@ -55,6 +61,8 @@ pub(super) struct Lanes {
     /// How long a reader waits for a lane that somebody opens.
     patience: Duration,
     lanes_max: usize,
+    /// What a read takes in a lane, in microseconds, the latest counting most.
+    takes_us: AtomicU64,
     paces: Cache<Arc<str>, Arc<Pace>>,
 }
 
@@ -116,6 +124,7 @@ impl Lanes {
             seats: Turns::new(seats, settings.waiting_max, settings.acquire_timeout_ms),
             patience: Duration::from_millis(settings.acquire_timeout_ms),
             lanes_max,
+            takes_us: AtomicU64::new(0),
             paces: Cache::new(PACES_MAX),
         }
     }
@@ -151,7 +160,8 @@ impl Lanes {
             return Ok(Shared::Done(Err(Failure::TimedOut)));
         };
         let mut seat = seat?;
-        let until = read.deadline.min(Instant::now() + PATIENCE);
+        let began = Instant::now();
+        let until = read.deadline.min(began + PATIENCE);
         let begun = match timeout_at(until, begin(seat.session(), read)).await {
             Ok(begun) => begun,
             Err(_) if until == read.deadline => return Ok(Shared::Done(Err(Failure::TimedOut))),
@@ -167,7 +177,20 @@ impl Lanes {
         let delivering = timeout_at(read.deadline, deliver(rows, &statement, sink));
         let result = delivering.await.unwrap_or(Err(Failure::TimedOut));
         seat.is_done = result.as_ref().err().is_none_or(Failure::is_in_step);
+        self.took(began.elapsed());
         Ok(Shared::Done(result))
+    }
+
+    fn took(&self, took: Duration) {
+        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let known = self.takes_us.load(Ordering::Relaxed);
+        // Of two reads that end at once one may not count.
+        let takes_us = known - known / WAIT_WEIGHT + took_us / WAIT_WEIGHT;
+        self.takes_us.store(takes_us, Ordering::Relaxed);
+    }
+
+    fn wait_for_each_other(&self) -> bool {
+        u128::from(self.takes_us.load(Ordering::Relaxed)) > WAIT_LONG.as_micros()
     }
 
     /// A place in a lane, in `caller`'s turn.
@@ -206,7 +229,8 @@ impl Lanes {
     fn find(&self, pool: &Pool<Arc<Opener>>, caller: &str) -> Found<'_> {
         let mut opening = None;
         let lane = self.join(|readers| {
-            if readers >= READERS_FEW || pool.has_idle() {
+            let waits = self.wait_for_each_other();
+            if readers >= READERS_MANY || (waits && (readers >= READERS_FEW || pool.has_idle())) {
                 opening = self.opening.try_lock().ok();
             }
             if !pool.has_free_slot(caller) {
@@ -350,4 +374,24 @@ async fn begin(
     let (statement, _) = prepared(session, read.sql).await?;
     let rows = bind(client(session)?, &statement, read.request).await?;
     Ok((statement, rows))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn readers_wait_for_each_other_once_reads_are_slow_and_until_they_are_quick() {
+        let lanes = Lanes::new(&PoolSettings::POSTGRES);
+        let after = |took: Duration| {
+            (0..100).for_each(|_| lanes.took(took));
+            lanes.wait_for_each_other()
+        };
+        assert!(!lanes.wait_for_each_other());
+        assert!(!after(WAIT_LONG / 4));
+        assert!(after(WAIT_LONG * 2));
+        assert!(!after(WAIT_LONG / 4));
+        lanes.took(WAIT_LONG * 4);
+        assert!(!lanes.wait_for_each_other(), "one read counts little");
+    }
 }
