@@ -66,8 +66,7 @@ fn main() -> ExitCode {
 /// Even one worker is of the kind that hands its tasks to another thread when it has long work to do.
 fn block_on(threads: usize, command: impl Future<Output = Exit>) -> Exit {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    builder.worker_threads(threads).enable_all();
-    match builder.on_thread_park(output::flush).build() {
+    match builder.worker_threads(threads).enable_all().build() {
         Ok(runtime) => {
             let exit = runtime.block_on(command);
             // Whoever ends at once waits for no thread that still computes.

@@ -36,6 +36,7 @@ use crate::operation::Store;
 use crate::record::audit::{self, Writer};
 use crate::record::health::{Health, PROBE_INTERVAL, PROBE_TIMEOUT};
 use crate::record::metrics::Metrics;
+use crate::record::output;
 use crate::record::requests::Requests;
 use crate::record::seal::SealSettings;
 use crate::record::spool::SpoolSettings;
@@ -212,7 +213,7 @@ fn operate(listener: Listener, gate: Arc<Gate>) -> Serving {
 }
 
 /// What runs beside the listeners.
-type Background = [JoinHandle<()>; 13];
+type Background = [JoinHandle<()>; 14];
 
 fn background(gate: &Arc<Gate>, config: &Config, upkeep: Upkeep) -> Background {
     let system = System::new(config.system.clone());
@@ -235,6 +236,7 @@ fn background(gate: &Arc<Gate>, config: &Config, upkeep: Upkeep) -> Background {
         tokio::spawn(grants::watch(Arc::clone(gate), config.clone())),
         tokio::spawn(keep_catalogues(Arc::clone(gate))),
         tokio::spawn(upkeep.watch()),
+        tokio::spawn(output::keep()),
     ]
 }
 

@@ -1,15 +1,15 @@
 //! Standard output for the log: the lines of requests that went well go out several at a time.
 //!
-//! Such a line waits until its thread has nothing else to do and is about to sleep ([`flush`]), so it is out before the
-//! sidecar is quiet; under load for [`WAIT_MAX`] at most, and no more than [`WAITING_BYTES_MAX`]. Every other line (a
-//! refusal, an error, anything that is not a request) goes out at once, behind those that wait. Whoever kills the process
-//! takes what waits with it.
+//! Such a line waits for [`PAUSE`], for [`WAIT_MAX`] where the process is too busy to look after it ([`keep`]), and no more
+//! than [`WAITING_BYTES_MAX`] wait. Every other line (a refusal, an error, anything that is not a request) goes out at once,
+//! behind those that wait. Whoever kills the process takes what waits with it.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
 use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -21,11 +21,17 @@ pub const REQUESTS: &str = "bulkhead::record";
 /// Bytes of lines that wait.
 const WAITING_BYTES_MAX: usize = 32 * 1024;
 
-/// How long a line waits while its thread has no rest.
+/// How long a line waits for others.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// How long it waits where nobody looks after it.
 const WAIT_MAX: Duration = Duration::from_millis(50);
 
 /// Whether lines are JSON.
 static IS_JSON: AtomicBool = AtomicBool::new(false);
+
+/// That there is a line to look after.
+static BEGUN: Notify = Notify::const_new();
 
 static WAITING: Mutex<Waiting> = Mutex::new(Waiting {
     lines: Vec::new(),
@@ -46,7 +52,10 @@ impl Waiting {
 
     fn add(&mut self, line: &[u8], now: Instant) -> bool {
         self.lines.extend_from_slice(line);
-        let since = *self.since.get_or_insert(now);
+        let since = *self.since.get_or_insert_with(|| {
+            BEGUN.notify_one();
+            now
+        });
         self.lines.len() >= WAITING_BYTES_MAX || now.saturating_duration_since(since) >= WAIT_MAX
     }
 
@@ -60,7 +69,16 @@ impl Waiting {
     }
 }
 
-/// Writes what waits. To be called before a thread sleeps, and before the process ends.
+/// Looks after lines that wait, for as long as it is polled.
+pub async fn keep() {
+    loop {
+        BEGUN.notified().await;
+        tokio::time::sleep(PAUSE).await;
+        flush();
+    }
+}
+
+/// Writes what waits. To be called before the process ends.
 pub fn flush() {
     let mut waiting = Waiting::lock();
     // Whoever holds standard output for long must not stop a thread that has nothing to write.
