@@ -50,7 +50,7 @@ pub struct Config {
 pub struct Server {
     pub listen: SocketAddr,
     pub tls: Option<ListenerTls>,
-    /// Runtime threads.
+    /// Threads that serve; see [`threads_by_default`].
     pub threads: usize,
     pub body_bytes_max: usize,
     /// Bytes of a reply that is not streamed.
@@ -184,13 +184,20 @@ impl Config {
 fn server(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Server {
     let mut section = reader.section(root, "server");
     let tls = tls::listener(reader, &mut section);
+/// Half of the processors that the process may use, 1 to 4: the application beside it wants the others, and on few
+/// processors a second thread costs more in wake-ups than it serves (see `benches/README.md`).
+fn threads_by_default() -> u64 {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    (processors as u64 / 2).clamp(1, 4)
+}
+
     let listen = listen(reader, &mut section, 8080);
     let connections_max = reader.integer(&mut section, "connections_max", 1..=1 << 20, 4096);
     let per_peer = connections_per_peer_default(&listen, connections_max);
     let server = Server {
         listen,
         tls,
-        threads: reader.integer(&mut section, "threads", 1..=256, 2) as usize,
+        threads: reader.integer(&mut section, "threads", 1..=256, threads_by_default()) as usize,
         body_bytes_max: reader.integer(&mut section, "body_bytes_max", 1024..=1 << 30, 64 << 20)
             as usize,
         reply_bytes_max: reader.integer(&mut section, "reply_bytes_max", 1024..=1 << 32, 64 << 20)
