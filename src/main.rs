@@ -37,6 +37,9 @@ enum Command {
     Schema(schema::SchemaArgs),
 }
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // The one crypto provider of every TLS connection; it can be installed once, and this is the first use.
     let _ = rustls::crypto::ring::default_provider().install_default();

@@ -83,7 +83,7 @@ fn words(sql: &str) -> usize {
 /// for each word or mark 1,990 in `SELECT a, a, …`, 1,330 in `SELECT abs(1), …`, 530 in `VALUES (1, 2), …`.
 pub fn memory_bytes(sql: &str) -> usize {
     const COPIES: usize = 5;
-    const WORD_BYTES: usize = 2048;
+    const WORD_BYTES: usize = 2112;
     // With more words it is not parsed.
     sql.len() * COPIES + words(sql).min(WORDS_MAX) * WORD_BYTES
 }
