@@ -16,6 +16,9 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
 use crate::execute::mongodb::MongoSettings;
 use crate::execute::redis::RedisSettings;
 use crate::execute::settings::SqlStoreSettings;
@@ -181,9 +184,6 @@ impl Config {
     }
 }
 
-fn server(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Server {
-    let mut section = reader.section(root, "server");
-    let tls = tls::listener(reader, &mut section);
 /// Half of the processors that the process may use, 1 to 4: the application beside it wants the others, and on few
 /// processors a second thread costs more in wake-ups than it serves (see `benches/README.md`).
 fn threads_by_default() -> u64 {
@@ -191,6 +191,9 @@ fn threads_by_default() -> u64 {
     (processors as u64 / 2).clamp(1, 4)
 }
 
+fn server(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Server {
+    let mut section = reader.section(root, "server");
+    let tls = tls::listener(reader, &mut section);
     let listen = listen(reader, &mut section, 8080);
     let connections_max = reader.integer(&mut section, "connections_max", 1..=1 << 20, 4096);
     let per_peer = connections_per_peer_default(&listen, connections_max);
@@ -309,14 +312,28 @@ fn policy(
 fn log(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Log {
     let mut section = reader.section(root, "log");
     let formats = [("json", LogFormat::Json), ("text", LogFormat::Text)];
+    let format = reader.choice(&mut section, "format", &formats, LogFormat::Json);
+    let filter = reader.string(&mut section, "filter");
+    if let Some(filter) = filter.as_deref().filter(|filter| !is_filter(filter)) {
+        let known =
+            "a level (error, warn, info, debug, trace, off) and then, after commas, `module=level`";
+        reader.missing(
+            &section,
+            format!("`filter` is `{filter}`: it must be {known}"),
+        );
+    }
     let log = Log {
-        format: reader.choice(&mut section, "format", &formats, LogFormat::Json),
-        filter: reader
-            .string(&mut section, "filter")
-            .unwrap_or_else(|| "info".into()),
+        format,
+        filter: filter.unwrap_or_else(|| "info".into()),
     };
     reader.finish(section);
     log
+}
+
+/// A word alone would be taken for a module, and everything else be silent.
+fn is_filter(text: &str) -> bool {
+    let has_level = |part: &str| part.contains(['=', '[']) || part.parse::<LevelFilter>().is_ok();
+    EnvFilter::try_new(text).is_ok() && text.split(',').all(has_level)
 }
 
 #[cfg(test)]

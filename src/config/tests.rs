@@ -254,6 +254,28 @@ fn clients_certificates_and_versions_of_the_stores() {
 }
 
 #[test]
+fn a_filter_of_the_log_that_would_silence_it_unmeant_is_refused() {
+    for (filter, is_taken) in [
+        ("info", true),
+        ("WARN", true),
+        ("off", true),
+        ("info,bulkhead::record=debug", true),
+        ("info,hyper=warn", true),
+        ("info, hyper=warn", false),
+        ("loud", false),
+        ("info,[[[", false),
+        ("bulkhead=loud", false),
+        ("", false),
+    ] {
+        let parsed = parse(&format!("{MINIMAL}[log]\nfilter='{filter}'"), &[]);
+        assert_eq!(parsed.is_ok(), is_taken, "{filter}");
+        if let Err(faults) = parsed {
+            assert!(faults[0].contains("must be a level"), "{faults:?}");
+        }
+    }
+}
+
+#[test]
 fn changes_are_named_key_by_key() {
     let base = format!(
         "{MINIMAL}[stores.postgres]\nuser='u'\npassword='p'\n[stores.redis]\nurl='redis://localhost'\n"
