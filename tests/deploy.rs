@@ -354,8 +354,14 @@ fn prometheus_loads_rules_on_metrics_that_exist() {
     assert!(names.len() > 10);
 }
 
-/// Every selector names one of our metrics, and brackets are balanced.
+/// Every selector names one of our metrics and errors by their codes, and brackets are balanced.
 fn check_expression(name: &str, expression: &str) {
+    for kind in expression.split("kind=\"").skip(1) {
+        let kind = kind.split('"').next().unwrap();
+        let codes = bulkhead::error::Code::ALL.iter();
+        let mut codes = codes.map(|code| code.as_str());
+        assert!(codes.any(|code| code == kind), "{name}: no code {kind}");
+    }
     let word = |character: char| character.is_ascii_alphanumeric() || character == '_';
     let metrics: Vec<&str> = expression
         .split(|character| !word(character))
