@@ -223,19 +223,15 @@ async fn a_store_is_held_back_until_its_grants_are_the_policys() {
         value.and_then(|value| value.trim().parse::<f64>().ok())
     };
     for (of, held_back) in [(&sidecar, 1.0), (&warned, 0.0)] {
-        let metrics = send(Method::GET, &format!("{}/metrics", of.admin), &[], None).await;
-        for (name, is_right) in [
-            (
-                "bulkhead_native_grants_differences",
-                &(|n| n > 0.0) as &dyn Fn(f64) -> bool,
-            ),
-            ("bulkhead_native_grants_known", &|n| n == 1.0),
-            ("bulkhead_store_held_back", &|n| n == held_back),
-        ] {
-            let series = format!("{name}{{database=\"mysql\"}}");
-            let value = metric(&metrics.text, &series);
-            assert!(value.is_some_and(is_right), "{series} {value:?}");
-        }
+        eventually("the metrics tell it", || async {
+            let metrics = send(Method::GET, &format!("{}/metrics", of.admin), &[], None).await;
+            let of_mysql =
+                |name: &str| metric(&metrics.text, &format!("{name}{{database=\"mysql\"}}"));
+            of_mysql("bulkhead_native_grants_differences") > Some(0.0)
+                && of_mysql("bulkhead_native_grants_known") == Some(1.0)
+                && of_mysql("bulkhead_store_held_back") == Some(held_back)
+        })
+        .await;
     }
     drop(warned);
     let select = json!({"sql": "SELECT email FROM users"});

@@ -195,6 +195,12 @@ async fn at_each_point_of_a_change_a_kill_leaves_nothing_half_done() {
             let id = format!("{victim}-{}", point.replace(' ', "-"));
             let mut sidecar = Sidecar::start(&dev, |_| {});
             sidecar.ready().await;
+            eventually("what the statement reaches is known", || async {
+                let before = format!("before-{id}");
+                let key = &dev.app;
+                try_post(&sidecar.http, key, &before, &change(&before)).await == Some(200)
+            })
+            .await;
             let holder = postgres(&dev).await;
             holder
                 .batch_execute(&format!("BEGIN; {lock}"))
@@ -205,6 +211,7 @@ async fn at_each_point_of_a_change_a_kill_leaves_nothing_half_done() {
                 tokio::spawn(async move { try_post(&http, &key, &sent, &change(&sent)).await });
             let watcher = postgres(&dev).await;
             eventually("it waits there", || async {
+                assert!(!asking.is_finished(), "{victim} {point}: it was answered");
                 let waits = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'bulkhead@%' AND wait_event_type = 'Lock'";
                 watcher.query_one(waits, &[]).await.unwrap().get::<_, i64>(0) > 0
             })
