@@ -31,7 +31,7 @@ fmt: ## format the code
 
 bench: ## measurements beside the drivers, a bare handler, PgBouncer and Webdis, as a Markdown table
 	@scripts/setup.sh bench
-	$(CARGO) bench --bench gate
+	$(CARGO) bench --profile dist --bench gate
 
 fuzz: setup ## each fuzz target for FUZZ_SECONDS (default 60)
 	@CARGO='$(CARGO)' scripts/fuzz.sh '$(FUZZ_SECONDS)'

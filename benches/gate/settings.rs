@@ -77,7 +77,12 @@ impl Settings {
             callers: match std::env::var("BENCH_CONNECTIONS") {
                 Ok(counts) => counts
                     .split(',')
-                    .map(|count| Ok(count.trim().parse()?))
+                    .map(|count| {
+                        let told = |error: std::num::ParseIntError| {
+                            format!("BENCH_CONNECTIONS: `{count}`: {error}")
+                        };
+                        Ok(count.trim().parse().map_err(told)?)
+                    })
                     .collect::<Fallible<_>>()?,
                 Err(_) => CALLERS.to_vec(),
             },
@@ -134,7 +139,9 @@ fn chosen<T: Copy>(variable: &str, all: &[T], name: fn(T) -> &'static str) -> Fa
         .iter()
         .find(|wanted| !all.iter().any(|one| name(*one) == **wanted))
     {
-        return Err(format!("{variable}: `{unknown}` is not one of them").into());
+        let known: Vec<&str> = all.iter().map(|one| name(*one)).collect();
+        let known = known.join(", ");
+        return Err(format!("{variable}: `{unknown}` is none of {known}").into());
     }
     Ok(all
         .iter()
