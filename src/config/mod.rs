@@ -332,7 +332,9 @@ fn log(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Log {
 
 /// A word alone would be taken for a module, and everything else be silent.
 fn is_filter(text: &str) -> bool {
-    let has_level = |part: &str| part.contains(['=', '[']) || part.parse::<LevelFilter>().is_ok();
+    // No word at all would be a level, too.
+    let is_level = |part: &str| !part.is_empty() && part.parse::<LevelFilter>().is_ok();
+    let has_level = |part: &str| part.contains(['=', '[']) || is_level(part);
     EnvFilter::try_new(text).is_ok() && text.split(',').all(has_level)
 }
 
