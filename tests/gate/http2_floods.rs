@@ -38,7 +38,7 @@ async fn withstands(dev: &Dev, sidecar: &Sidecar, name: &str, attack: impl Futur
     forget_peak(sidecar);
     let before = peak_kib(sidecar);
     attack.await;
-    let grown = peak_kib(sidecar) - before;
+    let grown = peak_kib(sidecar).saturating_sub(before);
     assert!(grown < GROWTH_KIB_MAX, "{name}: {grown} KiB");
     neighbour.was_served(name).await;
 }
