@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::memory::{forget_peak, peak_kib};
+use crate::memory::{forget_peak, grown_kib, peak_kib};
 use crate::raw::{
     ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, Http2, Neighbour, PING,
     RST_STREAM, SETTINGS, fields, frame, integer, request,
@@ -38,7 +38,7 @@ async fn withstands(dev: &Dev, sidecar: &Sidecar, name: &str, attack: impl Futur
     forget_peak(sidecar);
     let before = peak_kib(sidecar);
     attack.await;
-    let grown = peak_kib(sidecar).saturating_sub(before);
+    let grown = grown_kib(sidecar, before);
     assert!(grown < GROWTH_KIB_MAX, "{name}: {grown} KiB");
     neighbour.was_served(name).await;
 }

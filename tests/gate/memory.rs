@@ -24,6 +24,12 @@ pub fn peak_kib(sidecar: &Sidecar) -> u64 {
     digits.unwrap().parse().unwrap()
 }
 
+/// How far the peak has risen over `before`, in KiB. It may be a little lower: the kernel counts resident pages by
+/// processor, and the allocator gives pages back meanwhile.
+pub fn grown_kib(sidecar: &Sidecar, before: u64) -> u64 {
+    peak_kib(sidecar).saturating_sub(before)
+}
+
 pub fn forget_peak(sidecar: &Sidecar) {
     std::fs::write(format!("/proc/{}/clear_refs", sidecar.child.id()), "5").unwrap();
 }
@@ -139,7 +145,7 @@ async fn a_large_insert_works_and_a_huge_one_is_refused_unread() {
         let before = peak_kib(&sidecar);
         let began = Instant::now();
         let reply = sidecar.post(&dev.app, &path, &body).await;
-        let (took, grown) = (began.elapsed(), peak_kib(&sidecar).saturating_sub(before));
+        let (took, grown) = (began.elapsed(), grown_kib(&sidecar, before));
         eprintln!("{store}: an INSERT of 50 MiB: {grown} KiB, {took:?}");
         assert_eq!(reply.status, 200, "{}", reply.text);
         assert_eq!(reply.body["rows_affected"], rows);
@@ -175,7 +181,7 @@ async fn a_large_insert_works_and_a_huge_one_is_refused_unread() {
         read.unwrap().unwrap();
         assert_eq!(&answer, b"HTTP/1.1 413");
         sending.abort();
-        let grown = peak_kib(&sidecar).saturating_sub(before);
+        let grown = grown_kib(&sidecar, before);
         eprintln!("{framing}: {grown} KiB");
         let bound = if is_stated { 16 } else { 160 };
         assert!(grown < bound * 1024, "{framing}: {grown} KiB");

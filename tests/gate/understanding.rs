@@ -5,7 +5,7 @@ use bulkhead::operation::Store;
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::memory::{MIB, forget_peak, peak_kib};
+use crate::memory::{MIB, forget_peak, grown_kib, peak_kib};
 use crate::support::{Reply, Sidecar, shared};
 
 /// What the body and the text take beside the understanding, and an allocator's moods, in KiB.
@@ -58,7 +58,7 @@ async fn understanding_takes_no_more_than_is_reserved() {
             .post(&dev.admin_key, &path, &json!({"sql": sql}))
             .await;
         is_understood(&reply);
-        let grown = peak_kib(&sidecar).saturating_sub(before);
+        let grown = grown_kib(&sidecar, before);
         let reserved = reserved as u64 / 1024;
         let shown: String = element.chars().take(20).collect();
         eprintln!("{store} {count} of {shown}: {grown} KiB, {reserved} KiB reserved");
@@ -92,7 +92,7 @@ async fn large_statements_take_turns_and_small_ones_are_served_meanwhile() {
         }
     };
     let (replies, ()) = tokio::join!(many, meanwhile);
-    let grown = peak_kib(&sidecar).saturating_sub(before);
+    let grown = grown_kib(&sidecar, before);
     let (refused, understood): (Vec<_>, Vec<_>) =
         replies.iter().partition(|reply| reply.status == 503);
     eprintln!(
