@@ -4,12 +4,14 @@
 //! sent, take no byte of its replies, or open streams and reset them as fast as it can (CVE-2023-44487), and answer
 //! every ping meanwhile.
 
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use hyper::body::{Body, Frame, SizeHint};
 use hyper_util::server::graceful::GracefulConnection;
 use tokio::sync::Notify;
@@ -143,34 +145,53 @@ pub(super) async fn serve<C: GracefulConnection>(
     mut connection: Pin<Box<C>>,
     conduct: &Conduct,
     limit: Duration,
-    closing: impl Future<Output = ()>,
+    closing: impl Future<Output = ()> + Send,
 ) -> Result<(), C::Error> {
-    let mut closing = pin!(closing);
-    let mut idles = pin!(conduct.idles(limit));
-    let (mut is_closing, mut was_told) = (false, false);
+    // Each of them is polled when it was woken, and not whenever the connection was.
+    let mut seldom: FuturesUnordered<Seldom<'_>> = [
+        when(closing, Happened::Closing),
+        when(conduct.idles(limit), Happened::Idle),
+        when(conduct.flooded.notified(), Happened::Flooded),
+    ]
+    .into_iter()
+    .collect();
+    let mut was_told = false;
     loop {
         tokio::select! {
             biased;
             served = connection.as_mut() => return served,
-            () = closing.as_mut(), if !is_closing => {
-                is_closing = true;
-                connection.as_mut().graceful_shutdown();
-            }
-            () = idles.as_mut() => {
-                if was_told {
+            Some(happened) = seldom.next() => match happened {
+                Happened::Closing => connection.as_mut().graceful_shutdown(),
+                Happened::Idle if was_told => {
                     tracing::debug!("a client asked and took nothing, and was cut");
                     return Ok(());
                 }
-                was_told = true;
-                connection.as_mut().graceful_shutdown();
-                idles.set(conduct.idles(limit));
-            }
-            () = conduct.flooded.notified() => {
-                tracing::debug!("a client took back what it asked for, again and again, and was cut");
-                return Ok(());
-            }
+                Happened::Idle => {
+                    was_told = true;
+                    connection.as_mut().graceful_shutdown();
+                    seldom.push(when(conduct.idles(limit), Happened::Idle));
+                }
+                Happened::Flooded => {
+                    tracing::debug!("a client took back what it asked for, again and again, and was cut");
+                    return Ok(());
+                }
+            },
         }
     }
+}
+
+/// What ends a connection, or begins to.
+#[derive(Debug, Clone, Copy)]
+enum Happened {
+    Closing,
+    Idle,
+    Flooded,
+}
+
+type Seldom<'f> = Pin<Box<dyn Future<Output = Happened> + Send + 'f>>;
+
+fn when<'f>(future: impl Future<Output = ()> + Send + 'f, happened: Happened) -> Seldom<'f> {
+    Box::pin(future.map(move |()| happened))
 }
 
 #[cfg(test)]

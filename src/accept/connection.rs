@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use hyper::body::{Body, Bytes, Incoming};
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::service::service_fn;
@@ -94,10 +96,12 @@ where
     pub async fn serve(self) {
         let spoken = Arc::new(Spoken::default());
         let dropped = Arc::clone(&spoken).may_be_dropped(self.phases.clone());
+        // Polled when it was woken, and not whenever the connection was.
+        let mut dropped: FuturesUnordered<_> = [dropped].into_iter().collect();
         tokio::select! {
             biased;
             () = self.converse(spoken) => {}
-            () = dropped => {}
+            _ = dropped.next() => {}
         }
     }
 
