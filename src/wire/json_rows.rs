@@ -39,8 +39,10 @@ pub struct Form {
 pub struct JsonRows {
     form: Form,
     out: Vec<u8>,
-    /// Each column's name as it stands before its value: `"name":`, already escaped.
-    keys: Vec<Vec<u8>>,
+    /// The columns' names as they stand before their values: `"name":`, already escaped.
+    keys: Vec<u8>,
+    /// Where each of them ends.
+    ends: Vec<usize>,
     column: usize,
     rows: u64,
     /// As the policy says.
@@ -55,6 +57,7 @@ impl JsonRows {
             form,
             out: Vec::with_capacity(512),
             keys: Vec::new(),
+            ends: Vec::new(),
             column: 0,
             rows: 0,
             rows_allowed: u64::MAX,
@@ -121,33 +124,46 @@ pub(super) fn columns(out: &mut Vec<u8>, columns: &[Column]) {
 /// Appends one value.
 pub fn value(out: &mut Vec<u8>, value: &Value<'_>, numbers: NumberForm) {
     let exact = numbers == NumberForm::Exact;
-    let number = |out: &mut Vec<u8>, text: std::fmt::Arguments<'_>, quoted: bool| {
-        let quote = if quoted { "\"" } else { "" };
-        // Writing into a Vec cannot fail.
-        let _ = write!(out, "{quote}{text}{quote}");
-    };
     match value {
         Value::Null => out.extend_from_slice(b"null"),
         Value::Bool(value) => out.extend_from_slice(if *value { b"true" } else { b"false" }),
-        Value::Int(value) => number(out, format_args!("{value}"), false),
-        Value::BigInt(value) => number(out, format_args!("{value}"), exact),
-        Value::BigUint(value) => number(out, format_args!("{value}"), exact),
-        Value::Float(value) if value.is_finite() => number(out, format_args!("{value:?}"), false),
-        Value::Double(value) if value.is_finite() => number(out, format_args!("{value:?}"), false),
+        Value::Int(value) => json::number(out, value),
+        Value::BigInt(value) => quoted(out, exact, |out| json::number(out, value)),
+        Value::BigUint(value) => quoted(out, exact, |out| json::number(out, value)),
+        Value::Float(value) if is_plain(f64::from(*value)) => json::number(out, value),
+        Value::Double(value) if is_plain(*value) => json::number(out, value),
+        // Writing into a Vec cannot fail.
+        Value::Float(value) if value.is_finite() => drop(write!(out, "{value:?}")),
+        Value::Double(value) if value.is_finite() => drop(write!(out, "{value:?}")),
         Value::Float(value) => json::string(out, not_finite(f64::from(*value))),
         Value::Double(value) => json::string(out, not_finite(*value)),
         Value::Decimal(text) => {
-            let finite = text
+            let is_finite = text
                 .bytes()
                 .last()
                 .is_some_and(|byte| byte.is_ascii_digit());
-            number(out, format_args!("{text}"), exact || !finite);
+            quoted(out, exact || !is_finite, |out| {
+                out.extend_from_slice(text.as_bytes());
+            });
         }
         Value::Text(text) | Value::Temporal(text) => json::string(out, text),
         Value::Bytes(bytes) => json::base64(out, bytes),
         Value::Json(text) => out.extend_from_slice(text.as_bytes()),
         Value::Array(values) => array(out, values, numbers),
     }
+}
+
+/// Whether a number is written without an exponent: only then all writers write it alike.
+fn is_plain(value: f64) -> bool {
+    value == 0.0 || (1e-4..1e16).contains(&value.abs())
+}
+
+/// Puts what is written between quotes where it must be a string.
+fn quoted(out: &mut Vec<u8>, is_quoted: bool, write: impl FnOnce(&mut Vec<u8>)) {
+    let quote: &[u8] = if is_quoted { b"\"" } else { b"" };
+    out.extend_from_slice(quote);
+    write(out);
+    out.extend_from_slice(quote);
 }
 
 fn array(out: &mut Vec<u8>, values: &[Value<'_>], numbers: NumberForm) {
@@ -195,11 +211,15 @@ impl RowSink for JsonRows {
         {
             return Err(SinkError::DuplicateColumn(column.name.clone()));
         }
-        for column in shown {
-            let mut key = Vec::with_capacity(column.name.len() + 3);
-            json::string(&mut key, &column.name);
-            key.push(b':');
-            self.keys.push(key);
+        if self.form.rows == RowForm::Objects {
+            self.ends.reserve_exact(shown.len());
+            let names = shown.iter().map(|column| column.name.len());
+            self.keys.reserve(names.map(|bytes| bytes + 3).sum());
+            for column in shown {
+                json::string(&mut self.keys, &column.name);
+                self.keys.push(b':');
+                self.ends.push(self.keys.len());
+            }
         }
         columns(&mut self.out, shown);
         self.out.extend_from_slice(b",\"rows\":[");
@@ -226,10 +246,11 @@ impl RowSink for JsonRows {
         if self.column > 0 {
             self.out.push(b',');
         }
-        if self.form.rows == RowForm::Objects
-            && let Some(key) = self.keys.get(self.column)
-        {
-            self.out.extend_from_slice(key);
+        if let Some(end) = self.ends.get(self.column) {
+            let before = self.column.checked_sub(1);
+            let begin = before.and_then(|before| self.ends.get(before));
+            let key = self.keys.get(begin.copied().unwrap_or(0)..*end);
+            self.out.extend_from_slice(key.unwrap_or_default());
         }
         self.column += 1;
         value(&mut self.out, shown, self.form.numbers);
@@ -297,6 +318,10 @@ mod tests {
             Value::Float(0.1),
             Value::Double(f64::NAN),
             Value::Double(1e300),
+            Value::Float(1e-5),
+            Value::Double(-0.000_123),
+            Value::Double(1234.0),
+            Value::Double(-0.0),
             Value::Decimal("1.10".into()),
             Value::Decimal("NaN".into()),
             Value::Text("a\"".into()),
@@ -317,11 +342,11 @@ mod tests {
         };
         check(
             NumberForm::Exact,
-            r#"[null,true,-1,"-9223372036854775808","18446744073709551615",0.1,"NaN",1e300,"1.10","NaN","a\"","AP8=",{"k":1},[1,null]]"#,
+            r#"[null,true,-1,"-9223372036854775808","18446744073709551615",0.1,"NaN",1e300,1e-5,-0.000123,1234.0,-0.0,"1.10","NaN","a\"","AP8=",{"k":1},[1,null]]"#,
         );
         check(
             NumberForm::Native,
-            r#"[null,true,-1,-9223372036854775808,18446744073709551615,0.1,"NaN",1e300,1.10,"NaN","a\"","AP8=",{"k":1},[1,null]]"#,
+            r#"[null,true,-1,-9223372036854775808,18446744073709551615,0.1,"NaN",1e300,1e-5,-0.000123,1234.0,-0.0,1.10,"NaN","a\"","AP8=",{"k":1},[1,null]]"#,
         );
     }
 

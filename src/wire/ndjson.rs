@@ -29,6 +29,8 @@ pub struct Ndjson {
     /// As the policy says.
     rows_allowed: u64,
     first: bool,
+    /// Whether the row under way has JSON text in it as the server holds it.
+    has_inlined: bool,
 }
 
 impl Ndjson {
@@ -40,6 +42,7 @@ impl Ndjson {
             rows: 0,
             rows_allowed: u64::MAX,
             first: true,
+            has_inlined: false,
         }
     }
 
@@ -52,9 +55,10 @@ impl Ndjson {
         self.out.is_empty()
     }
 
-    /// Takes the lines so far. Called between rows.
+    /// Takes the lines so far. Called between rows. As many are expected next.
     pub fn take(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.out)
+        let expected = Vec::with_capacity(self.out.len());
+        std::mem::replace(&mut self.out, expected)
     }
 
     /// Takes no more rows than this, nor than it would otherwise.
@@ -75,6 +79,7 @@ impl Ndjson {
         self.rows += 1;
         self.row = self.out.len();
         self.first = true;
+        self.has_inlined = false;
         self.out.push(b'[');
         Ok(())
     }
@@ -83,14 +88,20 @@ impl Ndjson {
         if !std::mem::replace(&mut self.first, false) {
             self.out.push(b',');
         }
+        self.has_inlined |= matches!(value, Value::Json(_) | Value::Array(_));
         json_rows::value(&mut self.out, value, self.form.numbers);
         self.bound()
     }
 
     /// Line ends in the row can only be white space between the tokens of inlined JSON.
     pub fn end_row(&mut self) {
-        let row = self.out.get_mut(self.row..).unwrap_or_default();
-        for byte in row.iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')) {
+        let has_inlined = std::mem::take(&mut self.has_inlined);
+        let row = self.out.get_mut(self.row..).filter(|_| has_inlined);
+        for byte in row
+            .into_iter()
+            .flatten()
+            .filter(|byte| matches!(byte, b'\n' | b'\r'))
+        {
             *byte = b' ';
         }
         self.out.extend_from_slice(b"]\n");

@@ -1,6 +1,6 @@
 //! Numbers whose binary form is not a machine's: `numeric`, `money`, and floats as text.
 
-use std::fmt::{self, Write as _};
+use std::fmt::Write as _;
 
 use super::reader::{Malformed, Reader};
 
@@ -67,10 +67,24 @@ pub(super) fn numeric(bytes: &[u8]) -> Result<String, Malformed> {
     Ok(out)
 }
 
-/// Writes `value` with at least `width` digits.
-pub(super) fn push_number(out: &mut String, value: impl fmt::Display, width: usize) {
-    // Writing into a String cannot fail.
-    let _ = write!(out, "{value:0width$}");
+/// Writes `value` with at least `width` digits, of which there are never more than 20.
+pub(super) fn push_number(out: &mut String, value: impl Into<i64>, width: usize) {
+    const DIGITS_MAX: usize = 20;
+    let value = value.into();
+    if value < 0 {
+        out.push('-');
+    }
+    let mut digits = [b'0'; DIGITS_MAX];
+    let (mut rest, mut shown) = (value.unsigned_abs(), 0);
+    for digit in digits.iter_mut().rev() {
+        *digit += (rest % 10) as u8;
+        (rest, shown) = (rest / 10, shown + 1);
+        if rest == 0 && shown >= width {
+            break;
+        }
+    }
+    let digits = digits.get(DIGITS_MAX - shown..).unwrap_or_default();
+    out.extend(digits.iter().copied().map(char::from));
 }
 
 /// `money` counts hundredths: the session's `lc_monetary` is `C`.
