@@ -19,12 +19,13 @@ impl Catalogue {
         sql: &str,
         is_listed: impl Fn(&Object) -> bool,
     ) -> Result<Arc<Classification>> {
-        if !self.concerns(classification) {
+        let mut text = Text::new(sql);
+        if !self.sets_off(classification, &mut text) {
             return Ok(Arc::clone(classification));
         }
         let mut walk = Walk {
             catalogue: self,
-            text: Text::new(sql),
+            text,
             is_listed,
             seen: HashSet::new(),
             todo: Vec::new(),
@@ -52,13 +53,29 @@ impl Catalogue {
         Ok(Arc::new(whole.finish()))
     }
 
-    /// Whether anything that is touched reaches something. Allocates nothing.
-    fn concerns(&self, classification: &Classification) -> bool {
-        !self.everywhere.is_empty()
-            || classification.touches.iter().any(|touch| {
-                self.named(&touch.object)
-                    .is_some_and(|(namespace, name)| !self.reaches(namespace, name).is_empty())
+    /// Whether anything is reached at all. Mostly nothing is, and then no list is made.
+    fn sets_off(&self, classification: &Classification, text: &mut Text<'_>) -> bool {
+        let touches = &classification.touches;
+        let everywhere = self.everywhere.iter();
+        let mut everywhere = everywhere.filter(|reach| reach.is_set_off_by_any(classification));
+        everywhere.any(|reach| text.meets(&reach.when))
+            || touches.iter().any(|touch| {
+                let named = self.named(&touch.object).into_iter();
+                let mut reaches = named.flat_map(|(namespace, name)| self.reaches(namespace, name));
+                reaches.any(|reach| reach.is_set_off(touch.action, text))
             })
+    }
+}
+
+impl Reach {
+    fn is_set_off(&self, action: Action, text: &mut Text<'_>) -> bool {
+        self.on.meets(Actions::of(action)) && text.meets(&self.when)
+    }
+
+    /// Of those that belong to no relation.
+    fn is_set_off_by_any(&self, classification: &Classification) -> bool {
+        let mut touches = classification.touches.iter();
+        self.on == Actions::ALL || touches.any(|touch| self.on.meets(Actions::of(touch.action)))
     }
 }
 
@@ -78,12 +95,7 @@ impl<L: Fn(&Object) -> bool> Walk<'_, '_, L> {
     fn everywhere(&mut self, classification: &Classification) -> Result<()> {
         let catalogue = self.catalogue;
         for reach in &catalogue.everywhere {
-            let is_set_off = reach.on == Actions::ALL
-                || classification
-                    .touches
-                    .iter()
-                    .any(|touch| reach.on.meets(Actions::of(touch.action)));
-            if is_set_off && self.text.meets(&reach.when) {
+            if reach.is_set_off_by_any(classification) && self.text.meets(&reach.when) {
                 self.reach(reach, Action::Select)?;
             }
         }
@@ -107,7 +119,7 @@ impl<L: Fn(&Object) -> bool> Walk<'_, '_, L> {
         while let Some((relation, action)) = self.todo.pop() {
             let catalogue = self.catalogue;
             for reach in catalogue.reaches(&relation.namespace, &relation.name) {
-                if reach.on.meets(Actions::of(action)) && self.text.meets(&reach.when) {
+                if reach.is_set_off(action, &mut self.text) {
                     self.reach(reach, action)?;
                 }
             }
