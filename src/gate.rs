@@ -51,7 +51,7 @@ pub struct Gate {
     pub policy: ArcSwap<Policy>,
     pub classifications: Arc<Classifications>,
     pub understandings: Understandings,
-    pub catalogues: Catalogues,
+    pub catalogues: Arc<Catalogues>,
     pub limiter: Limiter,
     pub stores: Stores,
     pub metrics: Arc<Metrics>,

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
+use futures_util::future::join_all;
 use tokio::sync::Mutex;
 
 use super::{Catalogue, mysql, postgres};
@@ -151,15 +152,21 @@ impl Catalogues {
         Running(self.of(store).filter(|_| is_ddl))
     }
 
-    /// Asks all servers for changes, again and again.
+    /// Asks all servers for changes, side by side.
+    pub async fn refresh(&self) {
+        let known = [&self.postgres, &self.mysql].into_iter().flatten();
+        for refreshed in join_all(known.map(Watched::refresh)).await {
+            if let Err(error) = refreshed {
+                tracing::debug!(%error, "catalogue");
+            }
+        }
+    }
+
+    /// Asks all servers for changes, again and again, after the first time.
     pub async fn keep_fresh(&self) {
         loop {
-            for watched in [&self.postgres, &self.mysql].into_iter().flatten() {
-                if let Err(error) = watched.refresh().await {
-                    tracing::debug!(%error, "catalogue");
-                }
-            }
             tokio::time::sleep(POLL_INTERVAL).await;
+            self.refresh().await;
         }
     }
 }

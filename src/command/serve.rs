@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use clap::Args;
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -54,6 +56,9 @@ const ADMIN_CONNECTIONS_MAX: usize = 64;
 /// How long after the start the log tells nothing of a Redis that does not count the limits yet.
 const REDIS_CONNECTS_WITHIN: Duration = Duration::from_secs(1);
 
+/// How long what may come later waits for what a first request needs.
+const PREPARED_WITHIN: Duration = Duration::from_millis(500);
+
 #[derive(Debug, Args)]
 pub struct ServeArgs {
     #[command(flatten)]
@@ -61,6 +66,16 @@ pub struct ServeArgs {
 }
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Ends once a request has all that it needs, or [`PREPARED_WITHIN`] after it was begun.
+type Prepared = Shared<BoxFuture<'static, ()>>;
+
+struct Assembled {
+    gate: Arc<Gate>,
+    writer: Writer,
+    system: Arc<System>,
+    prepared: Prepared,
+}
 
 /// Serves until SIGTERM or SIGINT; [`Exit::No`] if requests in flight had to be cut. `set_filter` puts another filter
 /// on the log.
@@ -84,7 +99,12 @@ fn raise_open_files() {
 async fn serve(config: Config, origin: Origin) -> Result<bool, Failure> {
     raise_open_files();
     let mut signals = Signals::new()?;
-    let (gate, writer, system) = assemble(&config).await?;
+    let Assembled {
+        gate,
+        writer,
+        system,
+        prepared,
+    } = assemble(&config).await?;
     let server = &config.server;
     let certificate = open_certificate("server.tls", server.tls.as_ref())?;
     let admin_certificate = open_certificate("admin.tls", config.admin.tls.as_ref())?;
@@ -117,9 +137,9 @@ async fn serve(config: Config, origin: Origin) -> Result<bool, Failure> {
         admin: watched("admin", admin_certificate, config.admin.tls.as_ref()),
     };
     let current = Arc::clone(&upkeep.config);
-    let background = background(&gate, &config, upkeep);
+    let background = background(&gate, &config, upkeep, &prepared);
     let trail = Trail::start(
-        writer,
+        after(&prepared, writer.run()),
         SealSettings::read(&config.audit)?,
         &config,
         &gate.metrics,
@@ -215,13 +235,18 @@ fn operate(listener: Listener, gate: Arc<Gate>) -> Serving {
 /// What runs beside the listeners.
 type Background = [JoinHandle<()>; 14];
 
-fn background(gate: &Arc<Gate>, config: &Config, upkeep: Upkeep) -> Background {
+fn background(
+    gate: &Arc<Gate>,
+    config: &Config,
+    upkeep: Upkeep,
+    prepared: &Prepared,
+) -> Background {
     let system = System::new(config.system.clone());
     let changes = Arc::new(Changes::new(config.system.clone()));
     [
         tokio::spawn(probe(Arc::clone(gate))),
-        tokio::spawn(probe_system(Arc::clone(gate), system)),
-        tokio::spawn(keep_audit_months(config.system.clone())),
+        tokio::spawn(after(prepared, probe_system(Arc::clone(gate), system))),
+        tokio::spawn(after(prepared, keep_audit_months(config.system.clone()))),
         tokio::spawn(keep_last_used(Arc::clone(gate))),
         tokio::spawn(follow_keys(Arc::clone(gate), changes.subscribe())),
         tokio::spawn(keep_token_keys(Arc::clone(gate))),
@@ -230,7 +255,7 @@ fn background(gate: &Arc<Gate>, config: &Config, upkeep: Upkeep) -> Background {
             config.clone(),
             Arc::clone(&changes),
         )),
-        tokio::spawn(async move { changes.run().await }),
+        tokio::spawn(after(prepared, async move { changes.run().await })),
         tokio::spawn(tell_modes(Arc::clone(gate))),
         tokio::spawn(reload::watch(Arc::clone(gate), config.clone())),
         tokio::spawn(grants::watch(Arc::clone(gate), config.clone())),
@@ -270,8 +295,8 @@ fn door(gate: &Arc<Gate>, server: &config::Server) -> Door {
     }
 }
 
-/// Puts the stages together. Nothing is connected yet: the databases may come later.
-async fn assemble(config: &Config) -> Result<(Arc<Gate>, Writer, Arc<System>), Failure> {
+/// Puts the stages together. Connecting has begun at most: the databases may come later.
+async fn assemble(config: &Config) -> Result<Assembled, Failure> {
     let policy = super::policy::load(&config.policy)?;
     let metrics = Arc::new(Metrics::new()?);
     metrics.set_policy(&policy.version().to_string(), policy.digest());
@@ -279,6 +304,8 @@ async fn assemble(config: &Config) -> Result<(Arc<Gate>, Writer, Arc<System>), F
     let health = Arc::new(Health::default());
     agree(&policy, &config.stores)?;
     warn_of_roles(&policy, &config.auth);
+    let catalogues = Arc::new(Catalogues::new(&config.stores, &policy));
+    let prepared = prepare_for_requests(&system, &catalogues);
     let schema = policy
         .default_namespace(Store::Postgres)
         .unwrap_or("public");
@@ -300,7 +327,6 @@ async fn assemble(config: &Config) -> Result<(Arc<Gate>, Writer, Arc<System>), F
         ttl: Duration::from_millis(config.auth.cache_ttl_ms),
         stale_max: Duration::from_secs(config.auth.stale_max_s),
     };
-    let catalogues = Catalogues::new(&config.stores, &policy);
     let now = Instant::now();
     let certificates = Certificates::new(&config.auth.certificates);
     let tokens = config.auth.tokens.clone();
@@ -322,7 +348,29 @@ async fn assemble(config: &Config) -> Result<(Arc<Gate>, Writer, Arc<System>), F
     gate.audit
         .policy("policy.load", gate.policy.load().digest());
     grants::begin(&gate, config);
-    Ok((Arc::new(gate), writer, system))
+    Ok(Assembled {
+        gate: Arc::new(gate),
+        writer,
+        system,
+        prepared,
+    })
+}
+
+/// Begins what a first request would wait for, before anything else takes up the servers.
+fn prepare_for_requests(system: &Arc<System>, catalogues: &Arc<Catalogues>) -> Prepared {
+    let (system, catalogues) = (Arc::clone(system), Arc::clone(catalogues));
+    let read = tokio::spawn(async move { catalogues.refresh().await });
+    // Whoever needs the connection is told why there is none.
+    let connected = tokio::spawn(async move { drop(system.client().await) });
+    let both = async { tokio::join!(read, connected) };
+    let prepared = tokio::time::timeout(PREPARED_WITHIN, both).map(drop);
+    prepared.boxed().shared()
+}
+
+/// What may come a little later, as it opens connections of its own.
+fn after<F: Future>(prepared: &Prepared, task: F) -> impl Future<Output = F::Output> + use<F> {
+    let prepared = Prepared::clone(prepared);
+    prepared.then(|()| task)
 }
 
 /// Asks every configured store, again and again, whether it answers.

@@ -14,7 +14,6 @@ use crate::accept::phase::Phases;
 use crate::accept::{Bound, Listener, Phase};
 use crate::config::{Config, Server};
 use crate::gate::Gate;
-use crate::record::audit::Writer;
 use crate::record::metrics::Metrics;
 use crate::record::seal::{self, SealSettings};
 use crate::system::System;
@@ -169,7 +168,7 @@ pub struct Trail {
 
 impl Trail {
     pub fn start(
-        writer: Writer,
+        writer: impl Future<Output = ()> + Send + 'static,
         settings: SealSettings,
         config: &Config,
         metrics: &Metrics,
@@ -178,7 +177,7 @@ impl Trail {
         let ended = async { drop(ended.await) };
         let (system, counts) = (config.system.clone(), metrics.seals.clone());
         Self {
-            writer: tokio::spawn(writer.run()),
+            writer: tokio::spawn(writer),
             sealer: tokio::spawn(seal::run(system, settings, counts, ended)),
             seals_on,
         }
