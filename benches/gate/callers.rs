@@ -12,7 +12,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::environment::Ready;
 use crate::http::{Exchange, HttpClient};
-use crate::questions::{MYSQL_SQL, POSTGRES_SQL, find, key, mysql_id, redis_key, text};
+use crate::questions::{MYSQL_SQL, POSTGRES_SQL, ROWS, find, key, mysql_id, redis_key, text};
 use crate::{Fallible, connect};
 
 pub enum Caller {
@@ -31,6 +31,8 @@ pub enum Caller {
     Http {
         client: HttpClient,
         exchanges: Arc<[Exchange]>,
+        /// Where in the exchanges this caller begins.
+        first: usize,
     },
 }
 
@@ -72,10 +74,14 @@ impl Caller {
                     .await?;
                 value.is_some_and(|value| value == text(number))
             }
-            Self::Http { client, exchanges } => {
-                let index = usize::try_from(number)?;
-                let exchange = exchanges.get(index).ok_or("there is no such row")?;
-                return client.ask(exchange).await;
+            Self::Http {
+                client,
+                exchanges,
+                first,
+            } => {
+                let index = *first + usize::try_from(number)?;
+                let exchange = exchanges.get(index % exchanges.len());
+                return client.ask(exchange.ok_or("there is nothing to ask")?).await;
             }
         };
         if is_right {
@@ -128,10 +134,11 @@ pub async fn http(
 ) -> Fallible<Vec<Caller>> {
     let exchanges: Arc<[Exchange]> = exchanges.into();
     let mut callers = Vec::with_capacity(count);
-    for _ in 0..count {
+    for place in 0..count {
         callers.push(Caller::Http {
             client: HttpClient::open(address, tls).await?,
             exchanges: Arc::clone(&exchanges),
+            first: place * ROWS as usize,
         });
     }
     Ok(callers)

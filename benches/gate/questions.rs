@@ -57,11 +57,19 @@ pub const fn route(store: Store) -> &'static str {
     }
 }
 
-/// Every request of a store, ready to send, each with what its reply must hold.
-pub fn exchanges(store: Store, api_key: &str) -> Vec<Exchange> {
-    (0..ROWS)
-        .map(|number| Exchange::post(route(store), api_key, &body(store, number), text(number)))
-        .collect()
+/// Every request of a store, ready to send, each with what its reply must hold. The keys take turns, and each of them has
+/// one at least.
+pub fn exchanges<K: AsRef<str>>(store: Store, api_keys: &[K]) -> Vec<Exchange> {
+    let rows = (0..ROWS).cycle();
+    let asks = api_keys.iter().cycle().zip(rows).map(|(key, number)| {
+        Exchange::post(
+            route(store),
+            key.as_ref(),
+            &body(store, number),
+            text(number),
+        )
+    });
+    asks.take(api_keys.len().max(ROWS as usize)).collect()
 }
 
 /// Webdis' way to ask for the same values.

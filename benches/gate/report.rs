@@ -156,7 +156,7 @@ const fn title(target: Target) -> &'static str {
         Target::Bulkhead => "**bulkhead**",
         Target::Unlimited => "bulkhead, role without a limit",
         Target::Tls => "bulkhead, TLS on the listener",
-        Target::LargePolicy => "bulkhead, 10,000 tables and 1,000 roles",
+        Target::LargePolicy => "bulkhead, 10,000 tables, 1,000 roles and 10,000 keys",
     }
 }
 

@@ -12,9 +12,12 @@ use crate::load::{self, Round};
 use crate::peers::{self, Webdis};
 use crate::process::Process;
 use crate::questions::{exchange, exchanges, webdis_exchanges};
+use crate::seed;
 use crate::settings::Settings;
 use crate::sidecar::{self, Variant};
 use crate::{Fallible, bare};
+
+const MANY_KEYS: usize = 10_000;
 
 /// More connections than this are not opened to a database itself.
 const DIRECT_MAX: usize = 64;
@@ -34,7 +37,7 @@ pub enum Target {
     Unlimited,
     /// The sidecar behind TLS.
     Tls,
-    /// The sidecar with a policy of 10,000 tables and 1,000 roles.
+    /// The sidecar with a policy of 10,000 tables and 1,000 roles, asked by [`MANY_KEYS`] keys.
     LargePolicy,
 }
 
@@ -89,6 +92,8 @@ pub struct Peers<'a> {
     pub bulkhead: Option<Process>,
     tls: Option<(Process, TlsConnector)>,
     large_policy: Option<Process>,
+    /// What the callers of that one show.
+    many_keys: Vec<String>,
     pgbouncer: Option<Process>,
     webdis: Option<Webdis>,
 }
@@ -103,6 +108,7 @@ impl<'a> Peers<'a> {
             bulkhead: None,
             tls: None,
             large_policy: None,
+            many_keys: Vec::new(),
             pgbouncer: None,
             webdis: None,
         };
@@ -115,6 +121,7 @@ impl<'a> Peers<'a> {
             started.bulkhead = Some(sidecar(Variant::Plain)?.start(&first).await?.0);
             let large = sidecar(Variant::LargePolicy)?;
             started.large_policy = Some(large.start(&first).await?.0);
+            started.many_keys = seed::keys(environment, MANY_KEYS).await?;
             let tls = sidecar(Variant::Tls)?.listening().await?;
             started.tls = Some((tls, sidecar::connector(environment)?));
         }
@@ -166,6 +173,8 @@ impl<'a> Peers<'a> {
                 turns.entry((store, count, target)).or_default().push(turn);
                 next.push((target, callers));
             }
+            // Back and forth, so that nobody always follows on the same one, whose caches it would find.
+            next.reverse();
             waiting = next;
         }
         Ok(())
@@ -203,6 +212,16 @@ impl<'a> Peers<'a> {
             | Target::Tls
             | Target::LargePolicy => &ready.keys.app,
         };
+        let keys = match target {
+            Target::LargePolicy => self.many_keys.as_slice(),
+            Target::Direct
+            | Target::Bare
+            | Target::Pgbouncer
+            | Target::Webdis
+            | Target::Bulkhead
+            | Target::Unlimited
+            | Target::Tls => std::slice::from_ref(key),
+        };
         if target == Target::Direct {
             return callers::direct(ready, store, count).await;
         }
@@ -215,7 +234,7 @@ impl<'a> Peers<'a> {
             | Target::Bulkhead
             | Target::Unlimited
             | Target::Tls
-            | Target::LargePolicy => exchanges(store, key),
+            | Target::LargePolicy => exchanges(store, keys),
         };
         let tls = self.tls.as_ref().filter(|_| target == Target::Tls);
         callers::http(address, asks, count, tls.map(|(_, connector)| connector)).await

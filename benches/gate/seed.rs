@@ -1,8 +1,10 @@
 //! The rows that are asked for, the same number in every store, and the servers' versions.
 
 use bson::{Document, doc};
+use bulkhead::authenticate::key as api_key;
 use bulkhead::operation::Store;
 use mysql_async::prelude::Queryable;
+use secrecy::ExposeSecret as _;
 
 use crate::environment::{Environment, Ready};
 use crate::questions::{MONGODB_COLLECTION, ROWS, email, key, mysql_id, redis_key, text};
@@ -113,4 +115,26 @@ pub async fn rows(environment: &Environment, count: u64) -> Fallible {
          GRANT SELECT ON bench_rows TO \"{account}\""
     );
     Ok(client.batch_execute(&sql).await?)
+}
+
+/// Makes API keys of the role `app`, in place of those of an earlier run.
+pub async fn keys(environment: &Environment, count: usize) -> Fallible<Vec<String>> {
+    let made: Vec<_> = (0..count)
+        .map(|_| api_key::generate())
+        .collect::<Result<_, _>>()?;
+    let ids: Vec<&str> = made.iter().map(|one| one.id.as_str()).collect();
+    let hashes: Vec<String> = made.iter().map(|one| one.hash.to_stored()).collect();
+    let client = connect::postgres(&environment.ready).await?;
+    client
+        .execute("DELETE FROM api_keys WHERE name = 'bench'", &[])
+        .await?;
+    client
+        .execute(
+            "INSERT INTO api_keys (id, hashed_key, name, role) \
+             SELECT id, hash, 'bench', 'app' FROM unnest($1::text[], $2::text[]) AS row (id, hash)",
+            &[&ids, &hashes],
+        )
+        .await?;
+    let texts = made.iter().map(|one| one.key.expose_secret().to_owned());
+    Ok(texts.collect())
 }

@@ -17,8 +17,8 @@ use super::row::{Row, Secret, secret_of};
 use crate::lock::Unpoisoned as _;
 use crate::system::changes::{Change, Table};
 
-/// Keys that exist, remembered at once.
-pub const KNOWN_MAX: usize = 10_000;
+/// Keys that exist, remembered at once: twice as many as a large company has, since a cache drops some before it is full.
+pub const KNOWN_MAX: usize = 20_000;
 
 /// Refused presentations, remembered at once, apart from the keys that exist: a flood of them pushes out none of these.
 pub const REFUSED_MAX: usize = 10_000;
