@@ -41,6 +41,9 @@ const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
+/// About as long as the reply of a single Redis command is.
+const RESULT_BYTES: usize = 256;
+
 /// Serves the data listener.
 #[derive(Clone)]
 pub struct Door {
@@ -392,7 +395,8 @@ fn grant(grant: &Grant) -> serde_json::Value {
 
 /// `{"result": …}`, or the server's error as a problem.
 fn redis_result(replies: &[RedisReply], bytes_max: usize) -> Result<Vec<u8>, Problem> {
-    let mut body = b"{\"result\":".to_vec();
+    let mut body = Vec::with_capacity(RESULT_BYTES);
+    body.extend_from_slice(b"{\"result\":");
     for reply in replies {
         match reply {
             RedisReply::Value(value) => write_redis(&mut body, value, bytes_max)?,

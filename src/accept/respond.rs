@@ -154,7 +154,10 @@ pub fn finish(
             (RATE_LIMIT_POLICY, quota.policy_header()),
         ] {
             // Nothing is known of what is left while Redis is away.
-            if let (Ok(value), false) = (HeaderValue::from_str(&text), text.is_empty()) {
+            if text.is_empty() {
+                continue;
+            }
+            if let Ok(value) = HeaderValue::try_from(text) {
                 headers.insert(name, value);
             }
         }

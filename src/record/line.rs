@@ -5,7 +5,7 @@ use std::io::Write as _;
 
 use jiff::Timestamp;
 
-use super::{Record, told};
+use super::{OBJECT_BYTES_MAX, Record, told};
 use crate::error::Problem;
 use crate::operation::Store;
 use crate::record::micros;
@@ -39,7 +39,9 @@ pub(super) fn write(
     if caller.is_none() {
         text(out, "peer", Some(&record.peer.address.to_string()));
     }
-    objects(out, &record.objects());
+    if !only_object(out, record) {
+        objects(out, &record.objects());
+    }
     let code = problem.map_or("ok", |problem| problem.code.as_str());
     text(out, "code", Some(code));
     text(out, "cause", record.cause.as_deref());
@@ -51,9 +53,36 @@ pub(super) fn write(
     out.extend_from_slice(b"\"}\n");
 }
 
+/// The same as [`objects`], without a copy, where one thing was touched and its name is plain and short; false, and
+/// nothing written, where not.
+fn only_object(out: &mut Vec<u8>, record: &Record<'_>) -> bool {
+    let [operation] = record.operations.as_slice() else {
+        return false;
+    };
+    let [touch] = operation.touches.as_slice() else {
+        return false;
+    };
+    let before = out.len();
+    name(out, "objects");
+    out.extend_from_slice(b"\"[\\\"");
+    let begin = out.len();
+    // Writing into a Vec cannot fail.
+    let _ = write!(out, "{}:{}", touch.action, touch.object);
+    let shown = out.get(begin..).unwrap_or_default();
+    if shown.len() > OBJECT_BYTES_MAX || !shown.iter().copied().all(is_plain) {
+        out.truncate(before);
+        return false;
+    }
+    out.extend_from_slice(b"\\\"]\"");
+    true
+}
+
+fn is_plain(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\'
+}
+
 /// What was touched, as one text: a list as Rust shows it.
 fn objects(out: &mut Vec<u8>, objects: &[String]) {
-    let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
     let are_plain = objects.iter().all(|object| object.bytes().all(is_plain));
     if !are_plain {
         return text(out, "objects", Some(&format!("{objects:?}")));
@@ -167,9 +196,13 @@ mod tests {
             role: "app".into(),
         });
         let problem = Problem::new(Code::PolicyDenied, "no");
-        let keys: [&[&[u8]]; 4] = [
+        let long = [b'k'; OBJECT_BYTES_MAX];
+        let keys: [&[&[u8]]; 7] = [
             &[],
             &[b"cache:1"],
+            &[b"cache:\"1\""],
+            &[b"\xff"],
+            &[&long],
             &[b"a 'b'", b"c"],
             &[b"cache:\"\\\xc3\xa9\n", b"d"],
         ];

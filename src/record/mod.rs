@@ -111,6 +111,11 @@ impl<'r> Record<'r> {
         self.next(Stage::Authenticate, metrics);
     }
 
+    /// When the stage under way began.
+    pub const fn stage(&self) -> Instant {
+        self.stage
+    }
+
     /// The request has arrived whole; how long its sender took is not the gate's doing.
     pub fn received(&mut self) {
         self.stage = Instant::now();

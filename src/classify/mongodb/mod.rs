@@ -49,13 +49,15 @@ pub fn classify(document: &[u8], database: &str, session: Session) -> Result {
 
 /// The database a command names itself (`$db`), and the document without it, which is what runs.
 pub fn without_database(document: &[u8]) -> Result<(Option<String>, Vec<u8>)> {
-    let document = structure::read(document)?;
+    let raw = structure::read(document)?;
+    let not_bson = |error| Refusal::Unparsable(format!("the command is not valid BSON: {error}"));
     let mut database = None;
+    if raw.get("$db").map_err(not_bson)?.is_none() {
+        return Ok((database, document.to_vec()));
+    }
     let mut rest = RawDocumentBuf::new();
-    for field in document.iter() {
-        let (key, value) = field.map_err(|error| {
-            Refusal::Unparsable(format!("the command is not valid BSON: {error}"))
-        })?;
+    for field in raw {
+        let (key, value) = field.map_err(not_bson)?;
         if key.as_str() == "$db" {
             database = Some(text("$db", value)?.to_owned());
         } else {

@@ -173,31 +173,35 @@ fn without_connection_fields(
     bytes: &[u8],
     starts: bool,
 ) -> Result<RawDocumentBuf, Error> {
-    let mut kept = RawDocumentBuf::new();
-    let mut changed = false;
-    for element in raw {
-        let (name, value) = element.map_err(not_bson)?;
-        let field = name.as_str();
-        let is_taken_out = CONNECTION_FIELDS.contains(&field)
+    let is_taken_out = |field: &str| {
+        CONNECTION_FIELDS.contains(&field)
             || TRANSACTION_FIELDS.contains(&field)
             || field == "maxTimeMS"
-            || (starts && field == "readConcern");
-        if is_taken_out {
-            changed = true;
-            continue;
-        }
-        if field.starts_with('$') {
+            || (starts && field == "readConcern")
+    };
+    let mut changes = false;
+    for element in raw {
+        let (name, _) = element.map_err(not_bson)?;
+        let field = name.as_str();
+        if is_taken_out(field) {
+            changes = true;
+        } else if field.starts_with('$') {
             return Err(Error::Invalid(format!(
                 "`{field}` cannot be sent here: take it out of the command"
             )));
         }
-        kept.append(name, value);
     }
-    if changed {
-        Ok(kept)
-    } else {
-        RawDocumentBuf::from_bytes(bytes.to_vec()).map_err(not_bson)
+    if !changes {
+        return RawDocumentBuf::from_bytes(bytes.to_vec()).map_err(not_bson);
     }
+    let mut kept = RawDocumentBuf::new();
+    for element in raw {
+        let (name, value) = element.map_err(not_bson)?;
+        if !is_taken_out(name.as_str()) {
+            kept.append(name, value);
+        }
+    }
+    Ok(kept)
 }
 
 #[cfg(test)]

@@ -160,7 +160,8 @@ impl Deadline {
 
 /// The caller's words, byte for byte.
 pub(super) fn encode(words: &[Vec<u8>]) -> Cmd {
-    let mut command = Cmd::new();
+    let bytes = words.iter().map(Vec::len).sum();
+    let mut command = Cmd::with_capacity(words.len(), bytes);
     for word in words {
         command.arg(word.as_slice());
     }
