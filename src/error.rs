@@ -3,6 +3,8 @@
 //! Each stage has its own error type whose `Display` is for the operator's log. What a caller sees is a
 //! [`Problem`], made through [`PublicError`], which has no default: a stage must choose its code and words.
 
+use std::ops::{Deref, DerefMut};
+
 use crate::operation::Store;
 use crate::transaction::Fate;
 
@@ -197,9 +199,13 @@ impl Methods {
     }
 }
 
-/// What a caller is told: a stable code, what to do, and the members that code needs.
+/// What a caller is told. One pointer long, since every stage's result has room for one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
+pub struct Problem(Box<Members>);
+
+/// A stable code, what to do, and the members that code needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Members {
     pub code: Code,
     /// What happened to this request and what to do about it; never a cause from inside.
     pub detail: String,
@@ -224,7 +230,7 @@ pub struct Problem {
 
 impl Problem {
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(Members {
             code,
             detail: detail.into(),
             lives_in: None,
@@ -236,7 +242,7 @@ impl Problem {
             statement: None,
             transaction: None,
             outcome_unknown: false,
-        }
+        }))
     }
 
     /// Says that a change may have been made all the same: an invitation to send it again could make it twice.
@@ -245,6 +251,20 @@ impl Problem {
         self.retry_after_ms = None;
         self.detail
             .push_str("; whether the change was made is not known: look before you try again");
+    }
+}
+
+impl Deref for Problem {
+    type Target = Members;
+
+    fn deref(&self) -> &Members {
+        &self.0
+    }
+}
+
+impl DerefMut for Problem {
+    fn deref_mut(&mut self) -> &mut Members {
+        &mut self.0
     }
 }
 

@@ -7,14 +7,15 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http_body_util::BodyExt as _;
+use hyper::HeaderMap;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::CONTENT_TYPE;
-use hyper::{HeaderMap, Request};
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::coding::{Coding, Receiver, Refused};
+use super::http::BoxedRequest;
 use crate::authenticate::Principal;
 use crate::error::{Code, Problem};
 use crate::execute::request::SqlRequest;
@@ -54,7 +55,7 @@ impl Received {
 
 /// Reads a JSON body whole, unpacked; what it takes counts for its caller.
 pub async fn read(
-    request: Request<Incoming>,
+    request: BoxedRequest,
     bounds: &Bounds,
     caller: &Principal,
 ) -> Result<Received, Problem> {

@@ -3,15 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::body::Incoming;
-use hyper::{Request, StatusCode};
+use hyper::StatusCode;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::body::{self, Numbers, Rows, RowsWanted, invalid};
-use super::http::{Door, Head, bounded};
+use super::http::{BoxedRequest, Door, Head, bounded};
 use super::respond::{self, Reply};
 use super::routes::{Going, Step};
 use crate::error::Problem;
@@ -69,7 +68,7 @@ impl Door {
         &self,
         head: &Head,
         store: Store,
-        request: Request<Incoming>,
+        request: BoxedRequest,
         quota: &mut Option<Quota>,
     ) -> Result<Reply, Problem> {
         let parse = |bytes: &[u8], _: &Part| {
@@ -90,7 +89,7 @@ impl Door {
         &self,
         head: &Head,
         store: Store,
-        request: Request<Incoming>,
+        request: BoxedRequest,
         quota: &mut Option<Quota>,
     ) -> Result<Reply, Problem> {
         let parse = |bytes: &[u8], _: &Part| {
@@ -111,7 +110,7 @@ impl Door {
         &self,
         head: &Head,
         going: Going,
-        request: Request<Incoming>,
+        request: BoxedRequest,
         quota: &mut Option<Quota>,
     ) -> Result<Reply, Problem> {
         let Going { store, id, step } = going;

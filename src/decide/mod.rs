@@ -138,7 +138,7 @@ impl Policy {
         } = self.keep(&allowed, caller, &operation, circumstances)?;
         let (role, rule) = (Arc::clone(allowed.role), allowed.rule);
         let asked = payload.map(|payload| std::mem::replace(&mut operation.payload, payload));
-        Ok(Permit {
+        let granted = Granted {
             operation,
             asked,
             policy: Arc::clone(&self.digest),
@@ -148,6 +148,9 @@ impl Policy {
             bounds,
             shadow,
             hides,
+        };
+        Ok(Permit {
+            granted: Box::new(granted),
         })
     }
 
@@ -252,13 +255,18 @@ impl Policy {
 /// Nobody else can make or change one:
 ///
 /// ```compile_fail,E0451
-/// fn forge(permit: bulkhead::decide::Permit, other: bulkhead::operation::Operation)
-/// -> bulkhead::decide::Permit {
-///     bulkhead::decide::Permit { operation: other, ..permit }
+/// fn forge() -> bulkhead::decide::Permit {
+///     bulkhead::decide::Permit { granted: loop {} }
 /// }
 /// ```
 #[derive(Debug)]
 pub struct Permit {
+    /// It is handed from stage to stage, so it is short.
+    granted: Box<Granted>,
+}
+
+#[derive(Debug)]
+struct Granted {
     operation: Operation,
     /// What was asked, where rules have put something else in its place.
     asked: Option<Payload>,
@@ -275,54 +283,57 @@ pub struct Permit {
 impl Permit {
     /// Whether something that is touched has columns or rows that the caller may not see: the server's own words about
     /// it may show them.
-    pub const fn hides(&self) -> bool {
-        self.hides
+    pub fn hides(&self) -> bool {
+        self.granted.hides
     }
 
     pub fn operation(&self) -> &Operation {
-        &self.operation
+        &self.granted.operation
     }
 
     /// What was asked. What may run, [`Self::operation`], differs from it where rules are kept.
     pub fn asked(&self) -> &Payload {
-        self.asked.as_ref().unwrap_or(&self.operation.payload)
+        self.granted
+            .asked
+            .as_ref()
+            .unwrap_or(&self.granted.operation.payload)
     }
 
     /// The digest of the policy that allows it.
-    pub const fn policy(&self) -> &Arc<str> {
-        &self.policy
+    pub fn policy(&self) -> &Arc<str> {
+        &self.granted.policy
     }
 
     pub fn caller(&self) -> &Arc<Principal> {
-        &self.caller
+        &self.granted.caller
     }
 
     /// Those of the caller's role: all of them must admit it.
     pub fn rate_limits(&self) -> &[Arc<RateLimit>] {
-        self.role.rate_limits()
+        self.granted.role.rate_limits()
     }
 
     /// The grant that allowed the first touch; a statement that touches nothing has none.
     pub fn rule(&self) -> Option<&Grant> {
-        self.role.grant(self.rule?)
+        self.granted.role.grant(self.granted.rule?)
     }
 
     /// How many rows it may bring and how long it may take.
-    pub const fn bounds(&self) -> Bounds {
-        self.bounds
+    pub fn bounds(&self) -> Bounds {
+        self.granted.bounds
     }
 
     /// Whether the policy wants the statement recorded before it runs and after.
     pub fn is_audited(&self) -> bool {
-        let classification = &self.operation.classification;
+        let classification = &self.granted.operation.classification;
         let touches_nothing = classification.touches.is_empty();
         let audited = if touches_nothing {
-            self.role.audited_in(self.operation.store)
+            self.granted.role.audited_in(self.granted.operation.store)
         } else {
-            self.bounds.audited
+            self.granted.bounds.audited
         };
         // What touches nothing may be the end of a transaction that did.
-        let may_end = match &self.operation.payload {
+        let may_end = match &self.granted.operation.payload {
             Payload::Control(_) => true,
             Payload::Mongodb { .. } => touches_nothing,
             Payload::Sql(_) | Payload::Redis { .. } => false,
@@ -336,16 +347,16 @@ impl Permit {
 
     /// What was asked, without any value.
     pub fn normal(&self) -> Arc<Normal> {
-        match &self.asked {
+        match &self.granted.asked {
             // Of SQL the classification knows the text that was asked.
-            None | Some(Payload::Sql(_) | Payload::Control(_)) => self.operation.normal(),
-            Some(asked) => Arc::new(normal(self.operation.store, asked)),
+            None | Some(Payload::Sql(_) | Payload::Control(_)) => self.granted.operation.normal(),
+            Some(asked) => Arc::new(normal(self.granted.operation.store, asked)),
         }
     }
 
     /// What the role was spared because it is in shadow mode.
-    pub const fn shadow(&self) -> Option<&Shadow> {
-        self.shadow.as_ref()
+    pub fn shadow(&self) -> Option<&Shadow> {
+        self.granted.shadow.as_ref()
     }
 }
 
@@ -353,7 +364,7 @@ impl Permit {
 impl Permit {
     /// The operation, given up by the permit.
     pub(crate) fn into_operation(self) -> Operation {
-        self.operation
+        self.granted.operation
     }
 
     /// For the tests of the stages behind `decide`; no policy was asked.
@@ -362,7 +373,7 @@ impl Permit {
         caller: Arc<Principal>,
         rate_limits: Vec<Arc<RateLimit>>,
     ) -> Self {
-        Self {
+        let granted = Granted {
             role: Arc::new(Role::for_tests(&caller.role, rate_limits)),
             operation,
             asked: None,
@@ -372,6 +383,9 @@ impl Permit {
             bounds: Bounds::default(),
             hides: false,
             shadow: None,
+        };
+        Self {
+            granted: Box::new(granted),
         }
     }
 }

@@ -300,7 +300,7 @@ fn a_refusal_for_the_time_names_the_hours() {
     assert_eq!(format!("`{}`", grant.hours_in_words()), weekly);
     assert!(outcome.unwrap_err().0.detail.contains(weekly));
     let nothing = ask(&policy, "clerk", Redis, Classification::default(), NIGHT);
-    let detail = nothing.unwrap_err().detail;
+    let detail = nothing.unwrap_err().detail.clone();
     assert!(detail.ends_with(": `08:00-18:00 UTC`"), "{detail}");
 }
 

@@ -263,7 +263,7 @@ mod tests {
                 "did not answer within 7 ms",
             ),
         ] {
-            let detail = error.problem().detail;
+            let detail = error.problem().detail.clone();
             assert!(detail.contains(words), "{detail}");
         }
     }

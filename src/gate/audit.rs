@@ -18,39 +18,34 @@ impl Gate {
         &self,
         tickets: &[Ticket],
         record: &mut Record<'_>,
-    ) -> Result<Option<Intent>, Problem> {
+    ) -> Result<Option<Box<Intent>>, Problem> {
         // Also of a change in PostgreSQL: what it returned was seen, and its own row goes with a rollback.
         if !tickets.iter().any(|ticket| ticket.permit().is_audited()) {
             return Ok(None);
         }
         let statements = tickets.iter().map(|ticket| normal_of(ticket.permit()));
         let event = record.declared(&normal::joined(statements));
-        let declared = Intent::declare(&self.audit, event);
+        // Seldom and large: see the bound on a request's future.
+        let declared = Box::pin(Intent::declare(&self.audit, event)).await;
         declared
-            .await
-            .map(Some)
+            .map(|intent| Some(Box::new(intent)))
             .map_err(|error| record.cause(&error))
     }
 
     /// A refusal is answered once its record is durable.
-    pub(super) async fn audited<T>(
+    pub(super) async fn audited(
         &self,
-        answer: Result<T, Problem>,
+        refused: Option<&Problem>,
         record: &mut Record<'_>,
-    ) -> Result<T, Problem> {
+    ) -> Result<(), Problem> {
         if let Some(event) = record.spared() {
             self.audit.note(&event);
         }
-        let refused = answer
-            .as_ref()
-            .err()
-            .and_then(|problem| record.refused(problem));
-        if let Some(event) = refused {
-            // Rare, and large: see the bound on a request's future.
+        if let Some(event) = refused.and_then(|problem| record.refused(problem)) {
             let kept = Box::pin(async move { self.audit.keep(&event).await }).await;
             kept.map_err(|error| record.cause(&error))?;
         }
-        answer
+        Ok(())
     }
 }
 

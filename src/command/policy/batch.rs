@@ -161,7 +161,7 @@ fn judge<'l>(policy: &Policy, line: &Line<'l>) -> Result<Answer<'l>, Problem> {
     });
     let (code, detail) = match outcome {
         Ok(()) => (None, allowed(&verdicts)),
-        Err(refusal) => (Some(refusal.0.code.as_str()), refusal.0.detail),
+        Err(refusal) => (Some(refusal.0.code.as_str()), refusal.0.detail.clone()),
     };
     Ok(Answer {
         id: line.id,

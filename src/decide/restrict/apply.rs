@@ -58,7 +58,7 @@ pub enum Shadow {
 
 impl Shadow {
     /// Of the refusal; `None` where it would have been allowed.
-    pub const fn code(&self) -> Option<Code> {
+    pub fn code(&self) -> Option<Code> {
         match self {
             Self::Refused(refusal) => Some(refusal.0.code),
             Self::Restricted => None,

@@ -243,7 +243,7 @@ impl MongoStore {
             Some(fields) => {
                 let fields = fields.clone();
                 transactions::fits(&ticket.permit().operation().classification)?;
-                run.in_transaction(prepared, &fields).await
+                Box::pin(run.in_transaction(prepared, &fields)).await
             }
             None => run.command(prepared).await,
         }

@@ -65,12 +65,12 @@ impl Run<'_> {
         match prepared.kind.clone() {
             Kind::Plain => self.plain(prepared).await,
             Kind::GetMore { cursor, collection } => {
-                self.get_more(prepared, cursor, collection).await
+                Box::pin(self.get_more(prepared, cursor, collection)).await
             }
             Kind::KillCursors {
                 cursors,
                 collection,
-            } => self.kill_cursors(prepared, &cursors, collection).await,
+            } => Box::pin(self.kill_cursors(prepared, &cursors, collection)).await,
             Kind::CommitTransaction | Kind::AbortTransaction => Err(Error::Invalid(
                 "name the transaction to end: `lsid`, `txnNumber` and `autocommit: false`".into(),
             )),

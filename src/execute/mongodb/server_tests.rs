@@ -42,7 +42,7 @@ pub async fn run(store: &MongoStore, command: Document) -> Document {
 
 pub async fn refusal(store: &MongoStore, key_id: &str, command: Document) -> (Code, String) {
     let problem = run_as(store, key_id, command).await.unwrap_err().problem();
-    (problem.code, problem.detail)
+    (problem.code, problem.detail.clone())
 }
 
 pub async fn with_logs(store: &MongoStore, count: i32) {

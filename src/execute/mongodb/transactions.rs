@@ -64,7 +64,8 @@ impl Drop for OpenTransaction {
 
 /// Refuses what has no place in a transaction.
 pub(super) fn fits(classification: &Classification) -> Result<(), Error> {
-    transaction::fits(classification).map_err(|refusal| Error::Invalid(refusal.problem().detail))
+    transaction::fits(classification)
+        .map_err(|refusal| Error::Invalid(refusal.problem().detail.clone()))
 }
 
 impl Run<'_> {

@@ -256,9 +256,9 @@ impl<C: Connector> DerefMut for Lease<'_, C> {
     }
 }
 
-/// A connection with the time at which it is too old.
+/// A connection with the time at which it is too old. Boxed, since the pool hands it through several of its layers.
 pub struct Aged<L> {
-    link: L,
+    link: Box<L>,
     expires_at: Instant,
 }
 
@@ -287,7 +287,7 @@ impl<C: Connector> bb8::ManageConnection for Manager<C> {
                 self.circuit.record_success();
                 let lifetime_ms = u64::try_from(self.lifetime.as_millis()).unwrap_or(u64::MAX);
                 Ok(Aged {
-                    link,
+                    link: Box::new(link),
                     expires_at: Instant::now() + Duration::from_millis(shortened(lifetime_ms, 10)),
                 })
             }

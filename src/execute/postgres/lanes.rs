@@ -211,7 +211,8 @@ impl Lanes {
                 opening
             }
         };
-        let mut session = pool.acquire_owned(caller).await?;
+        // Boxed, since few readers come this far.
+        let mut session = Box::pin(pool.acquire_owned(caller)).await?;
         session.set_busy();
         let lane = Arc::new(Lane {
             session,

@@ -143,7 +143,8 @@ impl PostgresStore {
                 Shared::Apart => {}
             }
         }
-        self.apart(asked, timeout_ms, deadline, pace, sink).await
+        // Boxed, as it is several times as long as what a shared read needs.
+        Box::pin(self.apart(asked, timeout_ms, deadline, pace, sink)).await
     }
 
     /// The pace of a read that may share a connection: its rows are kept, so that it never holds others up by a reader

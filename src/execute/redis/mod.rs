@@ -218,7 +218,7 @@ impl RedisStore {
                 };
                 let place = self.0.blocking.place(key_id).ok_or(exhausted)?;
                 let timeout_ms = wait_ms + BLOCK_GRACE_MS;
-                self.0.lines.waiting(&place, words, timeout_ms).await?
+                Box::pin(self.0.lines.waiting(&place, words, timeout_ms)).await?
             }
         };
         serving(got.first())?;
