@@ -218,7 +218,11 @@ pub(super) const COMMANDS: &[Command] = &[
         ],
     ),
     own(&["buildInfo", "buildinfo"], &[]),
-    own(&["endSessions", "refreshSessions"], &[]),
+    // Drivers ask for no acknowledgement of it, and it writes nothing.
+    own(
+        &["endSessions", "refreshSessions"],
+        &[("writeConcern", data)],
+    ),
 ];
 
 /// Whether what stands behind the command's own name is a collection's.

@@ -25,7 +25,7 @@ pub(super) const EVERYWHERE: &[(&str, Check)] = &[
     ("readConcern", data),
     ("startTransaction", flag),
     ("txnNumber", whole),
-    ("writeConcern", data),
+    ("writeConcern", write_concern),
 ];
 
 pub(super) fn any(_: &mut Scope<'_>, _: &str, _: RawBsonRef<'_>) -> Result<()> {
@@ -43,6 +43,27 @@ fn session(_: &mut Scope<'_>, name: &str, value: RawBsonRef<'_>) -> Result<()> {
         let (member, _) = field?;
         if member != "id" {
             return Err(wrong(name, "a document of `id` alone"));
+        }
+    }
+    Ok(())
+}
+
+/// A server that is to acknowledge nothing answers as if all had gone well: neither the caller nor the audit trail would
+/// learn of a write that failed.
+fn write_concern(_: &mut Scope<'_>, name: &str, value: RawBsonRef<'_>) -> Result<()> {
+    for field in fields(document(name, value)?) {
+        let (member, value) = field?;
+        let is_nothing = match value {
+            RawBsonRef::Int32(number) => number == 0,
+            RawBsonRef::Int64(number) => number == 0,
+            RawBsonRef::Double(number) => number == 0.0,
+            RawBsonRef::Decimal128(_) => true,
+            _ => false,
+        };
+        if member == "w" && is_nothing {
+            return Err(Refusal::Forbidden(format!(
+                "`{name}` with `w: 0` keeps back whether the write failed: leave it out"
+            )));
         }
     }
     Ok(())

@@ -366,6 +366,25 @@ fn malformed_and_unknown_commands_are_refused() {
         r#"{"insert":"a","documents":[{}],"bypassDocumentValidation":true}"#,
         "leave it out",
     );
+    for nothing in [
+        r#"{"w":0}"#,
+        r#"{"w":0,"j":true}"#,
+        r#"{"j":true,"w":{"$numberLong":"0"}}"#,
+        r#"{"w":{"$numberDouble":"-0.0"}}"#,
+        r#"{"w":{"$numberDecimal":"0"}}"#,
+    ] {
+        for command in [
+            r#""insert":"a","documents":[{}]"#,
+            r#""delete":"a","deletes":[]"#,
+        ] {
+            let text = format!(r#"{{{command},"writeConcern":{nothing}}}"#);
+            refused(&text, "`w: 0`");
+        }
+    }
+    for something in ["{}", r#"{"w":1}"#, r#"{"w":"majority","wtimeout":0}"#] {
+        let text = format!(r#"{{"insert":"a","documents":[{{}}],"writeConcern":{something}}}"#);
+        is(&text, &["d.a insert"]);
+    }
     refused(r#"{"explain":{"find":"a","$db":"e"},"$db":"d"}"#, "$db");
     refused(r#"{"explain":{"explain":{"find":"a"}}}"#, "one of");
     refused(
