@@ -53,13 +53,10 @@ fn session(_: &mut Scope<'_>, name: &str, value: RawBsonRef<'_>) -> Result<()> {
 fn write_concern(_: &mut Scope<'_>, name: &str, value: RawBsonRef<'_>) -> Result<()> {
     for field in fields(document(name, value)?) {
         let (member, value) = field?;
-        let is_nothing = match value {
-            RawBsonRef::Int32(number) => number == 0,
-            RawBsonRef::Int64(number) => number == 0,
-            RawBsonRef::Double(number) => number == 0.0,
-            RawBsonRef::Decimal128(_) => true,
-            _ => false,
-        };
+        let is_nothing = value.as_i32() == Some(0)
+            || value.as_i64() == Some(0)
+            || value.as_f64() == Some(0.0)
+            || matches!(value, RawBsonRef::Decimal128(_));
         if member == "w" && is_nothing {
             return Err(Refusal::Forbidden(format!(
                 "`{name}` with `w: 0` keeps back whether the write failed: leave it out"
