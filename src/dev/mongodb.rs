@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bson::{Document, doc};
 use mongodb::Client;
+use mongodb::error::{Error, ErrorKind};
 use mongodb::options::{ClientOptions, Credential, IndexOptions, ServerAddress, Tls, TlsOptions};
 use mongodb::{Database, IndexModel};
 use rustix::process::Signal;
@@ -175,7 +176,7 @@ async fn stored_config(admin: &Database, log: &Path) -> Result<Document, DevErro
         loop {
             match admin.run_command(doc! {"replSetGetConfig": 1}).await {
                 Ok(answer) => return Ok(answer),
-                Err(error) if code(&error) == Some(NOT_YET_INITIALIZED) => {}
+                Err(error) if is_passing(&error) => {}
                 Err(error) => {
                     return Err(DevError::set_up(Store::Mongodb, "read the replica set")(
                         error,
@@ -210,7 +211,7 @@ async fn wait_for_primary(admin: &Database, log: &Path) -> Result<(), DevError> 
                     return Ok(());
                 }
                 Ok(_) => {}
-                Err(error) if code(&error) == Some(NOT_YET_INITIALIZED) => {}
+                Err(error) if is_passing(&error) => {}
                 Err(error) => {
                     return Err(DevError::set_up(Store::Mongodb, "find the primary")(error));
                 }
@@ -219,6 +220,15 @@ async fn wait_for_primary(admin: &Database, log: &Path) -> Result<(), DevError> 
         }
     };
     within_bound(poll, "it has no primary", log).await
+}
+
+/// Whether it will pass: a member closes its connections whenever its state changes.
+fn is_passing(error: &Error) -> bool {
+    let is_closed = matches!(
+        *error.kind,
+        ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. }
+    );
+    is_closed || code(error) == Some(NOT_YET_INITIALIZED)
 }
 
 async fn within_bound<T>(
@@ -324,8 +334,8 @@ fn client(site: &Site, port: u16, credentials: Option<&Credentials>) -> Result<C
     Client::with_options(options).map_err(|error| error.to_string())
 }
 
-fn code(error: &mongodb::error::Error) -> Option<i32> {
-    if let mongodb::error::ErrorKind::Command(command) = error.kind.as_ref() {
+fn code(error: &Error) -> Option<i32> {
+    if let ErrorKind::Command(command) = error.kind.as_ref() {
         Some(command.code)
     } else {
         None
