@@ -61,7 +61,7 @@ pub struct Settings {
 
 impl Settings {
     pub fn from_environment() -> Fallible<Self> {
-        let is_quick = std::env::var_os("BENCH_QUICK").is_some();
+        let is_quick = is_on("BENCH_QUICK");
         // A quick run passes every line of the harness, twice where there are rounds.
         let duration = |ms: u64| Duration::from_millis(if is_quick { ms / 10 } else { ms });
         let count = |full: usize| if is_quick { 2 } else { full };
@@ -69,7 +69,7 @@ impl Settings {
             binary: path("BENCH_BULKHEAD").unwrap_or_else(|| env!("CARGO_BIN_EXE_bulkhead").into()),
             ready_file: path("BENCH_READY_FILE"),
             is_quick,
-            rounds_alone: std::env::var_os("BENCH_ROUNDS_ALONE").is_some(),
+            rounds_alone: is_on("BENCH_ROUNDS_ALONE"),
             targets: chosen("BENCH_TARGETS", &Target::ALL, Target::name)?,
             stores: chosen("BENCH_STORES", &Store::ALL, Store::as_str)?,
             bare_threads: number("BENCH_BARE_THREADS")?.unwrap_or(BARE_THREADS),
@@ -113,6 +113,11 @@ impl Settings {
             classify: duration(CLASSIFY_MS),
         })
     }
+}
+
+/// A switch; `0` is off.
+fn is_on(name: &str) -> bool {
+    std::env::var_os(name).is_some_and(|value| value != "0")
 }
 
 fn path(variable: &str) -> Option<PathBuf> {
