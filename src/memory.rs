@@ -17,12 +17,6 @@ const RETRY_AFTER_MS: u64 = 1_000;
 /// Part of the budget that is asked for at once, so that a growing reply does not ask at each value.
 const STEP_BYTES: usize = 64 * 1024;
 
-/// Up to this size a part is just as large as what it covers.
-const EXACT_BYTES_MAX: usize = 4 * 1024;
-
-/// Callers that are remembered before those are looked for that hold nothing.
-const CALLERS_MIN: usize = 1_024;
-
 /// What one caller may hold with several requests: this part of the budget.
 const CALLER_PART: usize = 2;
 
@@ -34,30 +28,8 @@ pub const SPARED_PART: usize = 32;
 pub struct Memory {
     bytes_max: usize,
     held: AtomicUsize,
-    callers: Mutex<Callers>,
-}
-
-/// How much each caller holds.
-#[derive(Debug, Default)]
-struct Callers {
-    held: HashMap<Box<str>, Arc<Mutex<usize>>>,
-    /// So many are looked through for those that hold nothing.
-    swept_at: usize,
-}
-
-impl Callers {
-    fn of(&mut self, name: &str) -> Arc<Mutex<usize>> {
-        if let Some(held) = self.held.get(name) {
-            return Arc::clone(held);
-        }
-        if self.held.len() >= self.swept_at {
-            self.held.retain(|_, held| Arc::strong_count(held) > 1);
-            self.swept_at = CALLERS_MIN.max(2 * self.held.len());
-        }
-        let held = Arc::default();
-        self.held.insert(name.into(), Arc::clone(&held));
-        held
-    }
+    /// Of which callers hold how much.
+    callers: Mutex<HashMap<Arc<str>, usize>>,
 }
 
 impl Memory {
@@ -87,7 +59,7 @@ impl Memory {
     pub fn part_of(self: &Arc<Self>, caller: &str) -> Part {
         let mut part = self.part();
         part.caller = Some(Caller {
-            held: self.callers.lock().unpoisoned().of(caller),
+            name: caller.into(),
             request: Arc::default(),
         });
         part
@@ -109,14 +81,15 @@ impl Memory {
 
     /// Takes `bytes` for a caller's request. One that is its caller's only one may have more than a caller's part.
     fn take_for(&self, caller: &Caller, bytes: usize, spared: usize) -> bool {
-        let mut held = caller.held.lock().unpoisoned();
-        let is_only_one = *held == caller.request.load(Ordering::Relaxed);
+        let mut callers = self.callers.lock().unpoisoned();
+        let held = callers.get(&caller.name).copied().unwrap_or(0);
+        let is_only_one = held == caller.request.load(Ordering::Relaxed);
         if !is_only_one && held.saturating_add(bytes) > self.bytes_max / CALLER_PART {
             return false;
         }
         let is_taken = self.take(bytes, spared);
         if is_taken {
-            *held += bytes;
+            callers.insert(Arc::clone(&caller.name), held + bytes);
             caller.request.fetch_add(bytes, Ordering::Relaxed);
         }
         is_taken
@@ -127,9 +100,14 @@ impl Memory {
         let Some(caller) = caller.filter(|_| bytes > 0) else {
             return;
         };
-        let mut held = caller.held.lock().unpoisoned();
+        let mut callers = self.callers.lock().unpoisoned();
         caller.request.fetch_sub(bytes, Ordering::Relaxed);
-        *held -= bytes;
+        if let Some(held) = callers.get_mut(&caller.name) {
+            *held -= bytes;
+            if *held == 0 {
+                callers.remove(&caller.name);
+            }
+        }
     }
 }
 
@@ -157,8 +135,7 @@ pub struct Part {
 /// For whom a part is.
 #[derive(Debug, Clone)]
 struct Caller {
-    /// What all of its requests hold.
-    held: Arc<Mutex<usize>>,
+    name: Arc<str>,
     /// What the parts of one request hold together.
     request: Arc<AtomicUsize>,
 }
@@ -187,12 +164,7 @@ impl Part {
         if bytes <= self.bytes {
             return Ok(());
         }
-        let covered = if bytes <= EXACT_BYTES_MAX {
-            bytes
-        } else {
-            bytes.next_multiple_of(STEP_BYTES)
-        };
-        let wanted = covered - self.bytes;
+        let wanted = bytes.next_multiple_of(STEP_BYTES) - self.bytes;
         let is_taken = match &self.caller {
             Some(caller) => self.memory.take_for(caller, wanted, spared),
             None => self.memory.take(wanted, spared),
@@ -229,7 +201,7 @@ mod tests {
         assert_eq!(one.cover(STEP_BYTES + 1), Ok(()));
         assert_eq!(one.cover(2 * STEP_BYTES), Ok(()));
         assert_eq!(two.cover(STEP_BYTES + 1), Err(Exhausted));
-        assert_eq!(two.cover(STEP_BYTES), Ok(()));
+        assert_eq!(two.cover(1), Ok(()));
         assert_eq!(memory.held(), 3 * STEP_BYTES);
         one.shrink(10);
         assert_eq!(memory.held(), STEP_BYTES + 10);
@@ -264,38 +236,9 @@ mod tests {
         assert_eq!(body.cover(20 * STEP_BYTES), Ok(()));
         assert_eq!(reply.cover(20 * STEP_BYTES), Ok(()));
         drop((body, reply));
-        assert_eq!(memory.held(), 0);
-        let callers = memory.callers.lock().unwrap();
-        let mut held = callers.held.values();
-        assert!(held.all(|held| *held.lock().unwrap() == 0));
-    }
-
-    #[test]
-    fn small_parts_are_exact() {
-        let memory = Memory::new(STEP_BYTES);
-        let mut part = memory.part_of("a");
-        for (bytes, held) in [
-            (7, 7),
-            (5, 7),
-            (EXACT_BYTES_MAX, EXACT_BYTES_MAX),
-            (EXACT_BYTES_MAX + 1, STEP_BYTES),
-        ] {
-            assert_eq!(part.cover(bytes), Ok(()));
-            assert_eq!(memory.held(), held);
-        }
-    }
-
-    #[test]
-    fn callers_that_hold_nothing_are_forgotten() {
-        let memory = Memory::new(64 * STEP_BYTES);
-        let mut kept = memory.part_of("kept");
-        assert_eq!(kept.cover(STEP_BYTES), Ok(()));
-        for caller in 0..3 * CALLERS_MIN {
-            drop(memory.part_of(&caller.to_string()));
-        }
-        let count = || memory.callers.lock().unwrap().held.len();
-        assert!(count() <= CALLERS_MIN, "{}", count());
-        let held = memory.callers.lock().unwrap().of("kept");
-        assert_eq!(*held.lock().unwrap(), STEP_BYTES);
+        assert_eq!(
+            (memory.held(), memory.callers.lock().unwrap().len()),
+            (0, 0)
+        );
     }
 }

@@ -423,7 +423,7 @@ mod tests {
         for body in &mut bodies {
             body.take(b"{").unwrap();
         }
-        assert_eq!(memory.held(), 8);
+        assert_eq!(memory.held(), 8 << 16);
         let refused = Receiver::new(None, stated + 1, stated, memory.part());
         assert_eq!(refused.err(), Some(Refused::TooLarge));
         // The whole of it takes what was stated, and no more.
