@@ -95,14 +95,11 @@ impl Ndjson {
 
     /// Line ends in the row can only be white space between the tokens of inlined JSON.
     pub fn end_row(&mut self) {
-        let has_inlined = std::mem::take(&mut self.has_inlined);
-        let row = self.out.get_mut(self.row..).filter(|_| has_inlined);
-        for byte in row
-            .into_iter()
-            .flatten()
-            .filter(|byte| matches!(byte, b'\n' | b'\r'))
-        {
-            *byte = b' ';
+        if self.has_inlined {
+            let row = self.out.get_mut(self.row..).unwrap_or_default();
+            for byte in row.iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')) {
+                *byte = b' ';
+            }
         }
         self.out.extend_from_slice(b"]\n");
     }
